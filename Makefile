@@ -1,0 +1,30 @@
+# `make demo` shows it, `make test` tests it. Both set up all they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check setup clean
+
+demo: setup
+	@$(BIN)/ecash demo
+
+test: check
+	$(BIN)/pytest tests/protocol --cov --cov-fail-under=100
+	$(BIN)/pytest tests --ignore=tests/protocol
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml
+	@echo "Setting up $(VENV) (a minute, once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The bank: mints blind-signed coins, takes deposits and keeps the ledger."""

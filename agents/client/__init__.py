@@ -1,0 +1,1 @@
+"""The client: a wallet for coins of any number of banks."""

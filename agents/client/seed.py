@@ -1,0 +1,89 @@
+"""The seed of a wallet: BIP 39 words for its owner, sealed under a passphrase in its file.
+
+The passphrase is stretched with Argon2id (RFC 9106) and seals the words' entropy with XChaCha20-Poly1305. Without
+it the file spends nothing.
+"""
+
+from typing import Final
+
+from mnemonic import Mnemonic
+from nacl.bindings import (
+    crypto_aead_xchacha20poly1305_ietf_decrypt,
+    crypto_aead_xchacha20poly1305_ietf_encrypt,
+)
+from nacl.exceptions import CryptoError
+from nacl.pwhash import argon2id
+
+from protocol.codec import Message
+from protocol.derivation import Root
+
+_CONTEXT: Final = b"ecash/v1 wallet seed"
+_BIP39: Final = Mnemonic("english")
+ENTROPY_BYTES: Final = 16
+"""128 bits of entropy make twelve words."""
+
+
+class WrongPassphrase(Exception):
+    """The passphrase does not open the wallet."""
+
+
+class SealedSeed(Message, frozen=True):
+    """What the wallet's file holds of its seed. `ops` and `memory` (bytes) are Argon2id's cost."""
+
+    ops: int
+    memory: int
+    salt: bytes
+    nonce: bytes
+    ciphertext: bytes
+
+
+def words_of(entropy: bytes) -> str:
+    """Return the twelve words that stand for 16 bytes."""
+    return _BIP39.to_mnemonic(entropy)
+
+
+def entropy_of(words: str) -> bytes:
+    """Return the 16 bytes that twelve words stand for.
+
+    Raises:
+        ValueError: if a word is not on the list, or the checksum says that one is wrong.
+    """
+    tidy = " ".join(words.lower().split())
+    if not _BIP39.check(tidy):
+        raise ValueError("these are not twelve BIP 39 words in their order: look for a word misspelt or swapped")
+    return bytes(_BIP39.to_entropy(tidy))
+
+
+def root_of(entropy: bytes) -> Root:
+    """Return the root of all the wallet's secrets."""
+    return Root(_BIP39.to_seed(words_of(entropy)))
+
+
+def seal_seed(entropy: bytes, passphrase: str, salt: bytes, nonce: bytes, *, hard: bool = True) -> SealedSeed:
+    """Seal the seed.
+
+    Args:
+        entropy: 16 bytes.
+        passphrase: the owner's.
+        salt: 16 random bytes.
+        nonce: 24 random bytes.
+        hard: libsodium's moderate cost (256 MiB, about a second); else its interactive one (64 MiB), for tests.
+    """
+    ops = argon2id.OPSLIMIT_MODERATE if hard else argon2id.OPSLIMIT_INTERACTIVE
+    memory = argon2id.MEMLIMIT_MODERATE if hard else argon2id.MEMLIMIT_INTERACTIVE
+    key = argon2id.kdf(32, passphrase.encode(), salt, ops, memory)
+    ciphertext = crypto_aead_xchacha20poly1305_ietf_encrypt(entropy, _CONTEXT, nonce, key)
+    return SealedSeed(ops, memory, salt, nonce, ciphertext)
+
+
+def open_seed(sealed: SealedSeed, passphrase: str) -> bytes:
+    """Return the seed's 16 bytes.
+
+    Raises:
+        WrongPassphrase: if it does not open.
+    """
+    key = argon2id.kdf(32, passphrase.encode(), sealed.salt, sealed.ops, sealed.memory)
+    try:
+        return crypto_aead_xchacha20poly1305_ietf_decrypt(sealed.ciphertext, _CONTEXT, sealed.nonce, key)
+    except CryptoError:
+        raise WrongPassphrase("the passphrase does not open this wallet") from None

@@ -1,0 +1,189 @@
+"""The wallet: it registers, withdraws and pays; each exchange goes on over crashes until it has ended."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+from broker.address import BrokerUrl
+from broker.port import Link
+from protocol import topics
+from protocol.answer import Answer, open_answer
+from protocol.codec import Message
+from protocol.derivation import Root, new_request_id
+from protocol.envelope import EnvelopeKey, Letter, request_hash, seal_letter
+from protocol.keyset import KeyRing, Keyset, check_successor, open_keyset
+from protocol.machine import Send, backoff
+from protocol.messages import AccountAnswer, AccountRequest
+from protocol.signatures import public_key
+
+from ..address import BankAddress
+from ..requester import NobodyAnswers, Requester, asking
+from ..world import Clock, Entropy
+from .store import BankRow, WalletStore
+
+_log = logging.getLogger("ecash.wallet")
+
+LinkMaker = Callable[[BrokerUrl, str], Link]
+"""Makes an anonymous presence at a broker under a fresh client id."""
+
+DAY_MS: Final = 86_400_000
+"""How long after it was written a bank may still carry a request out."""
+
+
+class WalletError(Exception):
+    """Something the owner can mend; the text says how."""
+
+
+class Bank(NamedTuple):
+    """A bank as the wallet uses it: where, who, and its keys."""
+
+    row: BankRow
+    address: BankAddress
+    ring: KeyRing
+
+    @property
+    def keyset(self) -> Keyset:
+        """The newest keyset that the wallet has seen."""
+        return self.ring.keyset
+
+
+class Wallet:
+    """An open wallet.
+
+    Args:
+        store: its file.
+        root: the root of its secrets.
+        link: makes the presence that one exchange has at a broker.
+        clock, entropy: the world.
+    """
+
+    def __init__(self, store: WalletStore, root: Root, link: LinkMaker, clock: Clock, entropy: Entropy) -> None:
+        self.store = store
+        self.root = root
+        self.clock = clock
+        self.entropy = entropy
+        self._link = link
+        self._device = b""
+        self._banks: dict[str, Bank] = {}
+
+    async def start(self) -> None:
+        """Load what the wallet knows of its banks."""
+        self._device = await self.store.meta("device") or b""
+        for row in await self.store.banks():
+            self._remember(row)
+
+    def _remember(self, row: BankRow) -> Bank:
+        address = BankAddress.parse(row.address)
+        bank = Bank(row, address, KeyRing(open_keyset(address.bank, address.fingerprint, row.keyset)))
+        self._banks[row.name] = bank
+        return bank
+
+    def new_id(self) -> bytes:
+        """Return a fresh request id."""
+        return new_request_id(self._device, self.entropy.bytes(32))
+
+    def bank(self, name: str | None = None) -> Bank:
+        """Return a bank by name, or the only one.
+
+        Raises:
+            WalletError: if there is none of that name, or several and none was named.
+        """
+        if name is None and len(self._banks) == 1:
+            return next(iter(self._banks.values()))
+        if name is None:
+            known = ", ".join(self._banks) or "none yet: run `ecash wallet register` first"
+            raise WalletError(f"name the bank with --bank; this wallet knows {known}")
+        if name not in self._banks:
+            raise WalletError(f"this wallet knows no bank {name}: register with `ecash wallet register ADDRESS`")
+        return self._banks[name]
+
+    @asynccontextmanager
+    async def presence(self, broker: BrokerUrl) -> AsyncIterator[Requester]:
+        """Be present at a broker for one exchange: a fresh connection and a fresh random client id."""
+        async with asking(self._link(broker, self.entropy.bytes(16).hex())) as requester:
+            yield requester
+
+    async def refresh(self, address: BankAddress, requester: Requester) -> Bank:
+        """Fetch the bank's keyset and merge it with what is known.
+
+        Raises:
+            NobodyAnswers: if no keyset is announced.
+            PeerError: if the keyset is not the pinned bank's, or was rolled back or forked.
+        """
+        announced = await requester.retained(topics.keys(address.bank))
+        known = self._banks.get(address.bank)
+        if known is not None and known.row.keyset == announced:
+            return known
+        keyset = open_keyset(address.bank, address.fingerprint, announced)
+        for denomination in keyset.denominations:
+            await asyncio.to_thread(denomination.check)
+        if known is None:
+            row = BankRow(address.bank, str(address), announced, None, None, None)
+        else:
+            check_successor(known.keyset, keyset)
+            row = known.row._replace(keyset=announced)
+        await self.store.save_bank(row)
+        return self._remember(row)
+
+    async def register(self, address: BankAddress, invitation: bytes, name: str) -> AccountAnswer:
+        """Claim an account with an invitation, or (empty) look at the one that is open for this wallet's key.
+
+        Raises:
+            PeerError: the bank's refusal, or a keyset that cannot be trusted.
+            NobodyAnswers: if the bank does not answer.
+        """
+        async with self.presence(address.broker) as requester:
+            bank = await self.refresh(address, requester)
+            answer = await self.ask_bank(bank, requester, "account", AccountRequest(invitation, name))
+            told = AccountAnswer.decode(answer.check())
+            await self.store.save_bank(bank.row._replace(account=told.account, currency=told.currency, title=told.name))
+            self._remember(await self._row(address.bank))
+            return told
+
+    async def _row(self, name: str) -> BankRow:
+        return next(row for row in await self.store.banks() if row.name == name)
+
+    async def ask_bank(self, bank: Bank, requester: Requester, kind: str, body: Message) -> Answer:
+        """Ask under the account, for something that changes nothing or may safely be asked anew; return the answer.
+
+        Raises:
+            NobodyAnswers: if the bank does not answer for half a minute.
+        """
+        request_id = self.new_id()
+        envelope = self.seal_for_bank(bank, kind, request_id, body)
+        inbox: asyncio.Queue[bytes] = asyncio.Queue()
+        requester.expect(request_id, inbox.put)
+        for attempt in range(5):
+            await requester.send(Send(bank.row.name, kind, request_id, envelope, attempt), bank.keyset.limits.lanes)
+            try:
+                wait_s = backoff(attempt, self.entropy.jitter()) / 1000
+                sealed = await asyncio.wait_for(inbox.get(), wait_s)
+            except TimeoutError:
+                continue
+            return self.open_from_bank(bank, request_id, envelope, sealed)
+        raise NobodyAnswers(f"bank {bank.row.name} does not answer: is it running?")
+
+    def seal_for_bank(self, bank: Bank, kind: str, request_id: bytes, body: Message) -> bytes:
+        """Return the envelope of a request that the account's key signs."""
+        seed = self.root.account(bank.keyset.identity)
+        letter = Letter(
+            kind,
+            request_id,
+            self.clock.now() + DAY_MS,
+            self.root.answer_key(request_id),
+            public_key(seed),
+            body.encode(),
+        )
+        return seal_letter(bank.keyset.envelope_key, letter, seed)
+
+    def seal_anonymous(self, key: EnvelopeKey, kind: str, request_id: bytes, body: Message) -> bytes:
+        """Return the envelope of a request that nobody signs."""
+        answer_key = self.root.answer_key(request_id)
+        letter = Letter(kind, request_id, self.clock.now() + DAY_MS, answer_key, b"", body.encode())
+        return seal_letter(key, letter, None)
+
+    def open_from_bank(self, bank: Bank, request_id: bytes, envelope: bytes, sealed: bytes) -> Answer:
+        """Open the bank's answer to a request; raise PeerError if it is not one."""
+        return open_answer(bank.keyset.identity, self.root.answer_key(request_id), request_hash(envelope), sealed)

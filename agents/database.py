@@ -1,0 +1,85 @@
+"""An agent's SQLite file: one connection, in a thread of its own, every transaction durable when it returns."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+_T = TypeVar("_T")
+_BUSY_MS: Final = 10_000
+
+
+class NewerSchema(Exception):
+    """The file was written by a later release; it is left untouched."""
+
+
+def connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
+    """Open (or make) a database of this schema, in WAL mode with a sync before each commit returns.
+
+    Raises:
+        NewerSchema: if the file is of a later version.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found > version:
+        connection.close()
+        raise NewerSchema(f"{path} was written by a later release (schema {found}, this one knows {version})")
+    if found < version:
+        connection.executescript(f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {version}; COMMIT;")
+    return connection
+
+
+class Database:
+    """A database that is never touched on the event loop.
+
+    Args:
+        path: the file; made, readable by its owner only, if it does not exist.
+        schema: the statements that make the tables.
+        version: of the schema.
+    """
+
+    def __init__(self, path: Path, schema: str, version: int) -> None:
+        if not path.exists():
+            path.touch(mode=0o600)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        self._connection = self._thread.submit(connect, path, schema, version).result()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Finish what is under way and close the file."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
+
+    async def read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `query` with the connection and return what it returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, query, self._connection)
+
+    async def write(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run `change` in one transaction; when this returns, it is on the disk, and if it raises, nothing is."""
+
+        def transaction(connection: sqlite3.Connection) -> _T:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = change(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+        return await self.read(transaction)

@@ -1,0 +1,108 @@
+"""How an agent asks: it sends sealed requests over a link and hands each answer to who waits for it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
+
+from broker.port import Incoming, Link, LinkError, Outgoing
+from protocol import topics
+from protocol.answer import request_id_of
+from protocol.machine import Send
+
+_log = logging.getLogger(__name__)
+
+Take: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Takes the payload of a message in."""
+
+
+class NobodyAnswers(Exception):
+    """What was asked for did not come in time; the text says what was waited for."""
+
+
+class Requester:
+    """What is asked over one link, and who waits for the answers.
+
+    Args:
+        link: whoever serves it gives what arrives to `take_in`.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._takers: dict[bytes, Take] = {}
+        self._followers: dict[str, Take] = {}
+
+    async def take_in(self, message: Incoming) -> None:
+        """Hand a message to who waits for it; what nobody waits for is dropped.
+
+        Raises:
+            PeerError: if the message is neither followed nor an answer.
+        """
+        follow = self._followers.get(message.topic)
+        take = follow or self._takers.get(request_id_of(message.payload))
+        if take is not None:
+            await take(message.payload)
+
+    def expect(self, request_id: bytes, take: Take) -> None:
+        """Hand answers to this request to `take`, until `forget`."""
+        self._takers[request_id] = take
+
+    def forget(self, request_id: bytes) -> None:
+        """Expect no answer to this request any more."""
+        self._takers.pop(request_id, None)
+
+    async def follow(self, topic: str, take: Take) -> None:
+        """Hand what is retained on a topic to `take`, now and whenever it changes."""
+        self._followers[topic] = take
+        with contextlib.suppress(LinkError):  # noted for the next connection
+            await self._link.subscribe(topic)
+
+    async def retained(self, topic: str, patience_s: float = 10.0) -> bytes:
+        """Return what is retained on a topic.
+
+        Raises:
+            NobodyAnswers: if nothing is, for so many seconds.
+        """
+        arrived: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def take(payload: bytes) -> None:
+            if not arrived.done():
+                arrived.set_result(payload)
+
+        await self.follow(topic, take)
+        try:
+            return await asyncio.wait_for(arrived, patience_s)
+        except TimeoutError:
+            raise NobodyAnswers(f"nothing is announced on {topic}: is the agent running, at this broker?") from None
+
+    async def send(self, request: Send, lanes: int) -> None:
+        """Publish a request to a bank (on one of its `lanes`) or, with `lanes` 0, to a merchant.
+
+        What goes wrong is logged only: the machine that sends will send again until it is answered.
+        """
+        client = self._link.client_id
+        if lanes:
+            lane = topics.lane_of(request.request_id, lanes, request.attempt)
+            topic = topics.bank_request(request.to, lane, request.kind, client)
+        else:
+            topic = topics.merchant_request(request.to, request.kind, client)
+        try:
+            await self._link.publish(Outgoing(topic, request.envelope, correlation=request.request_id))
+        except LinkError as error:
+            _log.info("%s to %s was not sent now: %s", request.kind, request.to, error)
+
+
+@contextlib.asynccontextmanager
+async def asking(link: Link) -> AsyncIterator[Requester]:
+    """Enter a link that only asks, and serve it for as long as the context lasts."""
+    requester = Requester(link)
+    async with link:
+        await link.subscribe(topics.replies(link.client_id))
+        serving = asyncio.create_task(link.serve(requester.take_in))
+        try:
+            yield requester
+        finally:
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving

@@ -1,0 +1,94 @@
+"""Accounts at the bank: a holder claims an account with a one-time invitation, or looks at it."""
+
+from typing import Final, TypeAlias
+
+from ..errors import IllegalTransition, PeerError
+from ..machine import Event, State, arrows
+from ..messages import MERCHANT, AccountAnswer, Certificate, Signed
+from ..refusals import Refusal
+from ..signatures import Domain, check_public_key
+from .desk import Account, Committed, Contradicted, New, Post, Refused, contradicted, refused
+from .ledger import Claim
+
+
+class Posting(State, frozen=True):
+    """The answer is on its way into the books."""
+
+
+class Told(State, frozen=True):
+    """The answer may leave."""
+
+
+class Asked(Event, frozen=True):
+    """A request by the holder of `key`.
+
+    `held` is the account of that key, `invited` the unclaimed account of the invitation; `balance` that of `held`.
+    `wants` tells whether an invitation was shown.
+    """
+
+    key: bytes
+    held: Account | None
+    invited: Account | None
+    wants: bool
+    balance: int
+    deadline: int
+
+
+AccountState: TypeAlias = New | Posting | Told | Refused
+AccountEvent: TypeAlias = Asked | Committed | Contradicted
+Effects: TypeAlias = tuple[Post, ...]
+
+TRANSITIONS: Final = arrows(
+    ([New], [Asked], [Posting, Refused]),
+    ([Posting], [Committed], [Told]),
+    ([Posting], [Contradicted], [Refused]),
+)
+
+
+def step(
+    state: AccountState, event: AccountEvent, bank: str, identity_seed: bytes, now: int
+) -> tuple[AccountState, Effects]:
+    """Return the next state and what must happen outside. The identity key signs a merchant's certificate.
+
+    Raises:
+        IllegalTransition: if the table has no such arrow.
+    """
+    match state, event:
+        case New(), Asked():
+            try:
+                account = _check(event)
+            except PeerError as error:
+                return refused(error), ()
+            certificate = certify(bank, identity_seed, account, event.key, now)
+            claim = Claim(account.number, event.key) if event.wants else None
+            body = AccountAnswer(
+                account.number, account.kind, account.title, account.currency, event.balance, certificate
+            )
+            return Posting(), (Post(body=body.encode(), claim=claim, not_after=event.deadline),)
+        case Posting(), Committed():
+            return Told(), ()
+        case Posting(), Contradicted():
+            return contradicted(event), ()
+        case _:
+            raise IllegalTransition(state, event)
+
+
+def _check(event: Asked) -> Account:
+    if not event.wants:
+        if event.held is None:
+            raise PeerError(Refusal.UNKNOWN_ACCOUNT, "no account is open for this key")
+        return event.held
+    if event.invited is None:
+        raise PeerError(Refusal.INVALID_INVITATION, "the invitation is unknown or was used")
+    if event.held is not None:
+        raise PeerError(Refusal.ACCOUNT_EXISTS, "this key has an account already")
+    check_public_key(event.key)
+    return event.invited
+
+
+def certify(bank: str, identity_seed: bytes, account: Account, key: bytes, now: int) -> bytes:
+    """Return the `Signed` certificate of a merchant's account, or nothing for a client's."""
+    if account.kind != MERCHANT:
+        return b""
+    certificate = Certificate(bank, account.number, account.currency, account.name, account.title, key, now)
+    return Signed.make(identity_seed, Domain.CERTIFICATE, certificate).encode()

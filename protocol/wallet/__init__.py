@@ -1,0 +1,1 @@
+"""The machines of the wallet: withdrawal and payment."""

@@ -1,0 +1,228 @@
+"""Payment, the wallet's side: coins, sealed for the bank, against the merchant's receipt.
+
+No payment is ever stuck: coins never leave the wallet's books on silence and never come back while they could still
+be deposited. After the payment's deposit-before the wallet asks the bank, anonymously, for its verdict, and the
+verdict ends the payment.
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from ..codec import Bytes32
+from ..errors import IllegalTransition
+from ..machine import STAY, Effect, Event, Jitter, Overdue, Send, State, WakeAt, arrows, backoff
+from ..refusals import Refusal
+
+PAY: Final = "pay"
+INQUIRE: Final = "verdict"
+
+
+class Payment(msgspec.Struct, frozen=True, array_like=True):
+    """What a payment consists of: written and sealed before anything is sent (see `protocol.wallet.paying`).
+
+    `serials` are the coins'. `pay` and `inquiry` are the envelopes for merchant and bank, each with its request id.
+    """
+
+    digest: Bytes32
+    merchant: str
+    bank: str
+    serials: tuple[Bytes32, ...]
+    deposit_before: int
+    pay_id: bytes
+    pay: bytes
+    inquiry_id: bytes
+    inquiry: bytes
+
+
+class New(State, frozen=True):
+    """Nothing was paid yet."""
+
+
+class Paying(State, frozen=True):
+    """The payment is on its way to the merchant, or the receipt is on its way back."""
+
+    payment: Payment
+    attempts: int
+
+
+class Waiting(State, frozen=True):
+    """The merchant has refused, but could still deposit: the coins wait for deposit-before."""
+
+    payment: Payment
+    refusal: str
+    detail: str
+
+
+class Asking(State, frozen=True):
+    """The time to deposit is over without a receipt: the bank is asked for its verdict."""
+
+    payment: Payment
+    attempts: int
+
+
+class Paid(State, frozen=True):
+    """The bank has accepted. `receipt` is the merchant's `Signed` receipt, empty if only the bank has told."""
+
+    digest: Bytes32
+    verdict: bytes
+    receipt: bytes
+
+
+class Refused(State, frozen=True):
+    """The bank has refused; coins not proven spent are free again. `spent` counts those that were."""
+
+    digest: Bytes32
+    verdict: bytes
+    refusal: str
+    spent: int
+
+
+class Released(State, frozen=True):
+    """The payment came to nothing: nobody deposited in time, and all its coins are free again."""
+
+    digest: Bytes32
+    verdict: bytes
+
+
+class Disputed(State, frozen=True):
+    """The bank says that coins were spent and shows no valid evidence: they are set aside, its verdict is kept."""
+
+    payment: Payment
+    verdict: bytes
+
+
+class Begin(Event, frozen=True):
+    """The wallet has assembled the amount and sealed the payment."""
+
+    payment: Payment
+    now: int
+    jitter: Jitter
+
+
+class ReceiptArrived(Event, frozen=True):
+    """Receipt and the bank's accepting verdict have arrived and verified; `receipt` is empty if the bank told."""
+
+    verdict: bytes
+    receipt: bytes
+
+
+class RefusalByBank(Event, frozen=True):
+    """The bank's refusing verdict has arrived and verified.
+
+    `spent` are the serial numbers whose earlier spending is proven by evidence; `proven` tells whether the evidence
+    supports the refusal (always, if the refusal needs none).
+    """
+
+    verdict: bytes
+    refusal: str
+    spent: tuple[bytes, ...]
+    proven: bool
+
+
+class RefusalByMerchant(Event, frozen=True):
+    """The merchant says that it did not deposit. It could be lying."""
+
+    refusal: str
+    detail: str
+
+
+class ReserveCoins(Effect, frozen=True):
+    """These free coins are spoken for."""
+
+    serials: tuple[bytes, ...]
+
+
+class SpendCoins(Effect, frozen=True):
+    """These coins are spent."""
+
+    serials: tuple[bytes, ...]
+
+
+class ReleaseCoins(Effect, frozen=True):
+    """These coins are free again."""
+
+    serials: tuple[bytes, ...]
+
+
+class SetCoinsAside(Effect, frozen=True):
+    """These coins are neither spent nor free until the dispute with the bank is settled."""
+
+    serials: tuple[bytes, ...]
+
+
+PaymentState: TypeAlias = New | Paying | Waiting | Asking | Paid | Refused | Released | Disputed
+PaymentEvent: TypeAlias = Begin | Overdue | ReceiptArrived | RefusalByBank | RefusalByMerchant
+Effects: TypeAlias = tuple[Effect, ...]
+
+TRANSITIONS: Final = arrows(
+    ([New], [Begin], [Paying]),
+    ([Paying], [Overdue], [Paying, Asking]),
+    ([Waiting], [Overdue], [Waiting, Asking]),
+    ([Asking], [Overdue], STAY),
+    ([Paying], [RefusalByMerchant], [Waiting]),
+    ([Waiting, Asking], [RefusalByMerchant], STAY),
+    ([Paying, Waiting, Asking], [ReceiptArrived], [Paid]),
+    ([Paying, Waiting, Asking], [RefusalByBank], [Refused, Released, Disputed]),
+    ([Paid, Refused, Released, Disputed], [Overdue, ReceiptArrived, RefusalByBank, RefusalByMerchant], STAY),
+)
+
+
+def step(state: PaymentState, event: PaymentEvent) -> tuple[PaymentState, Effects]:
+    """Return the next state and what must happen outside.
+
+    Raises:
+        IllegalTransition: if the table has no such arrow.
+    """
+    match state, event:
+        case New(), Begin():
+            paying, effects = _pay(Paying(event.payment, attempts=0), event.now, event.jitter)
+            return paying, (ReserveCoins(event.payment.serials), *effects)
+        case Paying(), Overdue() if event.now < state.payment.deposit_before:
+            return _pay(state, event.now, event.jitter)
+        case Waiting(), Overdue() if event.now < state.payment.deposit_before:
+            return state, (WakeAt(state.payment.deposit_before),)
+        case ((Paying() | Waiting()), Overdue()):
+            return _ask(Asking(state.payment, attempts=0), event.now, event.jitter)
+        case Asking(), Overdue():
+            return _ask(state, event.now, event.jitter)
+        case ((Paying() | Waiting() | Asking()), ReceiptArrived()):
+            paid = Paid(state.payment.digest, event.verdict, event.receipt)
+            return paid, (SpendCoins(state.payment.serials),)
+        case ((Paying() | Waiting() | Asking()), RefusalByBank()):
+            return _refused(state.payment, event)
+        case Paying(), RefusalByMerchant():
+            waiting = Waiting(state.payment, event.refusal, event.detail)
+            return waiting, (WakeAt(state.payment.deposit_before),)
+        case ((Waiting() | Asking()), RefusalByMerchant()):
+            return state, ()  # the same once more
+        case (
+            (Paid() | Refused() | Released() | Disputed()),
+            (Overdue() | ReceiptArrived() | RefusalByBank() | RefusalByMerchant()),
+        ):
+            return state, ()  # a duplicate, or a late timer
+        case _:
+            raise IllegalTransition(state, event)
+
+
+def _pay(state: Paying, now: int, jitter: int) -> tuple[Paying, Effects]:
+    payment = state.payment
+    send = Send(payment.merchant, PAY, payment.pay_id, payment.pay, state.attempts)
+    wake = WakeAt(min(now + backoff(state.attempts, jitter), payment.deposit_before))
+    return Paying(payment, state.attempts + 1), (send, wake)
+
+
+def _ask(state: Asking, now: int, jitter: int) -> tuple[Asking, Effects]:
+    payment = state.payment
+    send = Send(payment.bank, INQUIRE, payment.inquiry_id, payment.inquiry, state.attempts)
+    return Asking(payment, state.attempts + 1), (send, WakeAt(now + backoff(state.attempts, jitter)))
+
+
+def _refused(payment: Payment, event: RefusalByBank) -> tuple[PaymentState, Effects]:
+    if not event.proven:
+        return Disputed(payment, event.verdict), (SetCoinsAside(payment.serials),)
+    if event.refusal == Refusal.PAYMENT_EXPIRED:
+        return Released(payment.digest, event.verdict), (ReleaseCoins(payment.serials),)
+    free = tuple(serial for serial in payment.serials if serial not in event.spent)
+    refused = Refused(payment.digest, event.verdict, event.refusal, len(event.spent))
+    return refused, (SpendCoins(event.spent), ReleaseCoins(free))

@@ -1,0 +1,195 @@
+"""Withdrawal, the wallet's side: the account is debited and the bank signs coins that it cannot see.
+
+The request is durable before it is sent and is repeated, the same bytes, until it is answered. Coins exist only after
+each signature has verified (`unblind`). Secrets are derived from the seed, so none stands in a state.
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+
+from ..blind_rsa import blind, blinding_factor, finalize
+from ..codec import Bytes32
+from ..coins import SALT_BYTES, Coin, message_of
+from ..derivation import Root
+from ..errors import IllegalTransition, PeerError
+from ..keyset import KeyRing
+from ..machine import STAY, Effect, Event, Jitter, Overdue, Send, State, WakeAt, arrows, backoff
+from ..messages import BlindedCoin, WithdrawAnswer, WithdrawRequest
+from ..refusals import Refusal
+from ..signatures import public_key
+
+KIND: Final = "withdraw"
+
+
+class New(State, frozen=True):
+    """Nothing was asked yet."""
+
+
+class Requested(State, frozen=True):
+    """The request is on its way, or its answer is; the account may be debited already."""
+
+    bank: str
+    request_id: bytes
+    envelope: bytes
+    denominations: tuple[Bytes32, ...]
+    amount: int
+    commission: int
+    attempts: int
+
+
+class Issued(State, frozen=True):
+    """The coins are in the wallet."""
+
+    amount: int
+    commission: int
+
+
+class Refused(State, frozen=True):
+    """The bank refused; the account was not debited."""
+
+    refusal: str
+    detail: str
+
+
+class Disputed(State, frozen=True):
+    """The bank's signed answer is wrong: no coin was counted; request and answer are kept as evidence."""
+
+    envelope: bytes
+    answer: bytes
+    detail: str
+
+
+class Begin(Event, frozen=True):
+    """The wallet has written a request (`write`) for `amount`, for which the keyset asks `commission`."""
+
+    bank: str
+    request_id: bytes
+    envelope: bytes
+    denominations: tuple[bytes, ...]
+    amount: int
+    commission: int
+    now: int
+    jitter: Jitter
+
+
+class CoinsVerified(Event, frozen=True):
+    """The bank has answered and every signature has verified."""
+
+    coins: tuple[Coin, ...]
+
+
+class AnswerWrong(Event, frozen=True):
+    """The bank has answered, and its answer is not what was asked for."""
+
+    answer: bytes
+    detail: str
+
+
+class RefusalArrived(Event, frozen=True):
+    """The bank has refused for good."""
+
+    refusal: str
+    detail: str
+
+
+class KeepCoins(Effect, frozen=True):
+    """Store these coins of a request, each derived at its index, as free to spend."""
+
+    request_id: bytes
+    coins: tuple[Coin, ...]
+
+
+WithdrawalState: TypeAlias = New | Requested | Issued | Refused | Disputed
+WithdrawalEvent: TypeAlias = Begin | Overdue | CoinsVerified | AnswerWrong | RefusalArrived
+Effects: TypeAlias = tuple[Effect, ...]
+
+TRANSITIONS: Final = arrows(
+    ([New], [Begin], [Requested]),
+    ([Requested], [Overdue], STAY),
+    ([Requested], [CoinsVerified], [Issued]),
+    ([Requested], [AnswerWrong], [Disputed]),
+    ([Requested], [RefusalArrived], [Refused]),
+    ([Issued, Refused, Disputed], [Overdue, CoinsVerified, AnswerWrong, RefusalArrived], STAY),
+)
+
+
+def step(state: WithdrawalState, event: WithdrawalEvent) -> tuple[WithdrawalState, Effects]:
+    """Return the next state and what must happen outside.
+
+    Raises:
+        IllegalTransition: if the table has no such arrow.
+    """
+    match state, event:
+        case New(), Begin():
+            requested = Requested(
+                event.bank,
+                event.request_id,
+                event.envelope,
+                event.denominations,
+                event.amount,
+                event.commission,
+                attempts=0,
+            )
+            return _send(requested, event.now, event.jitter)
+        case Requested(), Overdue():
+            return _send(state, event.now, event.jitter)
+        case Requested(), CoinsVerified():
+            return Issued(state.amount, state.commission), (KeepCoins(state.request_id, event.coins),)
+        case Requested(), AnswerWrong():
+            return Disputed(state.envelope, event.answer, event.detail), ()
+        case Requested(), RefusalArrived():
+            return Refused(event.refusal, event.detail), ()
+        case ((Issued() | Refused() | Disputed()), (Overdue() | CoinsVerified() | AnswerWrong() | RefusalArrived())):
+            return state, ()  # a duplicate, or a late timer
+        case _:
+            raise IllegalTransition(state, event)
+
+
+def _send(state: Requested, now: int, jitter: int) -> tuple[Requested, Effects]:
+    send = Send(state.bank, KIND, state.request_id, state.envelope, state.attempts)
+    wake = WakeAt(now + backoff(state.attempts, jitter))
+    return msgspec.structs.replace(state, attempts=state.attempts + 1), (send, wake)
+
+
+def _blind_coin(root: Root, ring: KeyRing, request_id: bytes, index: int, denomination: bytes) -> tuple[bytes, int]:
+    """Return blinded message and inverse of the coin at `index`; derived, so the same each time."""
+    key = ring.key(denomination)
+    message = message_of(denomination, public_key(root.coin(request_id, index)))
+    factor = blinding_factor(key, lambda attempt, length: root.blinding(request_id, index, attempt, length))
+    return blind(key, message, salt=root.pss_salt(request_id, index), r=factor)
+
+
+def write(root: Root, ring: KeyRing, request_id: bytes, denominations: Sequence[bytes]) -> WithdrawRequest:
+    """Return the request for a coin of each of these denominations (ids, 32 bytes each).
+
+    Raises:
+        PeerError: `UNKNOWN_DENOMINATION`.
+    """
+    blinded = (
+        BlindedCoin(denomination, _blind_coin(root, ring, request_id, index, denomination)[0])
+        for index, denomination in enumerate(denominations)
+    )
+    return WithdrawRequest(tuple(blinded))
+
+
+def unblind(root: Root, ring: KeyRing, state: Requested, answer: WithdrawAnswer) -> tuple[Coin, ...]:
+    """Return the coins that the bank's answer makes, each verified (RFC 9474, Finalize).
+
+    Raises:
+        PeerError: `AMOUNT_MISMATCH` if the bank debited something else than it announces, or signed too few or too
+            many; `BAD_COIN` if a signature does not verify.
+    """
+    if (answer.amount, answer.commission) != (state.amount, state.commission):
+        raise PeerError(Refusal.AMOUNT_MISMATCH, "the bank debited another sum than its keyset asks for")
+    if len(answer.signatures) != len(state.denominations):
+        raise PeerError(Refusal.AMOUNT_MISMATCH, f"{len(answer.signatures)} signatures were sent")
+    coins = []
+    for index, (denomination, signed) in enumerate(zip(state.denominations, answer.signatures, strict=True)):
+        _, inverse = _blind_coin(root, ring, state.request_id, index, denomination)
+        serial = public_key(root.coin(state.request_id, index))
+        message = message_of(denomination, serial)
+        signature = finalize(ring.key(denomination), message, signed, inverse, salt_length=SALT_BYTES)
+        coins.append(Coin(denomination, serial, signature))
+    return tuple(coins)

@@ -1,0 +1,167 @@
+import asyncio
+import contextlib
+import math
+import secrets
+from collections.abc import AsyncIterator
+
+import aiomqtt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.address import BrokerUrl
+from broker.mqtt import MqttLink, pause_s
+from broker.port import Link, LinkDown, NotAuthorized, NotDelivered, Outgoing
+from protocol import topics
+from protocol.errors import PeerError
+from tests.conformance.link import Asker, Bank, LinkConformance, World
+from tests.conformance.wire import Wire
+from tests.conftest import Rig, free_port
+
+
+class MqttWorld(World):
+    def __init__(self, rig: Rig, wires: contextlib.AsyncExitStack) -> None:
+        self._rig = rig
+        self._open = wires
+        self._wires: dict[str, Wire] = {}
+
+    async def link(self, client: str, owner: str | None = None, will: Outgoing | None = None) -> Link:
+        wire = self._wires[client] = await self._open.enter_async_context(Wire(self._rig.url.port))
+        url = self._rig.log_in(owner) if owner else self._rig.url
+        through = BrokerUrl(url.host, wire.port, url.user, url.password)
+        return MqttLink(through, client, persistent=owner is not None, will=will, patience_s=10)
+
+    def cut(self, client: str) -> None:
+        self._wires[client].cut()
+
+    async def restart(self) -> None:
+        await asyncio.to_thread(self._rig.restart)
+
+
+@pytest.fixture
+async def world(rig: Rig) -> AsyncIterator[World]:
+    async with contextlib.AsyncExitStack() as wires:
+        yield MqttWorld(rig, wires)
+
+
+class TestMqttLink(LinkConformance):
+    pass
+
+
+async def test_entering_fails_when_there_is_no_broker() -> None:
+    url = BrokerUrl("127.0.0.1", free_port())
+    with pytest.raises(LinkDown, match=url.public):
+        async with MqttLink(url, "client", persistent=False, patience_s=0.2):
+            pass
+
+
+async def test_entering_fails_when_what_listens_is_silent() -> None:
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    async with server:
+        url = BrokerUrl("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with asyncio.timeout(5):
+            with pytest.raises(LinkDown):
+                async with MqttLink(url, "client", persistent=False, patience_s=0.2):
+                    pass
+
+
+async def test_entering_fails_when_what_listens_hangs_up() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        url = BrokerUrl("127.0.0.1", server.sockets[0].getsockname()[1])
+        with pytest.raises(LinkDown, match="no connection"):
+            async with MqttLink(url, "client", persistent=False, patience_s=0.2):
+                pass
+
+
+async def test_a_patient_link_waits_for_a_broker_that_starts_later(embedded: Rig) -> None:
+    embedded.stop()
+    link = MqttLink(embedded.url, secrets.token_hex(8), persistent=False, patience_s=math.inf)
+    entering = asyncio.create_task(link.__aenter__())
+    await asyncio.to_thread(embedded.restart)
+    async with asyncio.timeout(20):
+        await entering
+    assert link.connected
+    await link.__aexit__(None, None, None)
+
+
+async def test_entering_can_be_cancelled() -> None:
+    link = MqttLink(BrokerUrl("127.0.0.1", free_port()), "client", persistent=False, patience_s=math.inf)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05), link:
+            pass
+    assert not link.connected
+
+
+@pytest.mark.mosquitto
+async def test_a_wrong_password_is_told_at_once(mosquitto: Rig, unique: str) -> None:
+    url = BrokerUrl(mosquitto.url.host, mosquitto.url.port, mosquitto.log_in(unique).user, "wrong")
+    with pytest.raises(NotAuthorized):
+        async with MqttLink(url, f"{unique}-0", persistent=True, patience_s=math.inf):
+            pass
+
+
+@pytest.mark.mosquitto
+async def test_a_forbidden_publication_is_told(mosquitto_url: BrokerUrl, unique: str) -> None:
+    async with MqttLink(mosquitto_url, unique, persistent=False) as link:
+        with pytest.raises(NotAuthorized):
+            await link.publish(Outgoing(topics.keys("bank"), b"forged", retain=True))
+
+
+@pytest.mark.mosquitto
+async def test_that_nobody_listens_is_told_unless_the_broker_keeps_it(mosquitto: Rig, unique: str) -> None:
+    async with MqttLink(mosquitto.log_in(unique), f"{unique}-0", persistent=True) as link:
+        with pytest.raises(NotDelivered):
+            await link.publish(Outgoing(topics.bank_request("nobody", 0, "deposit", f"{unique}-0"), b""))
+        await link.publish(Outgoing(topics.status(unique), b"here", retain=True))
+
+
+@pytest.mark.mosquitto
+async def test_an_answer_that_nobody_hears_is_counted(mosquitto: Rig) -> None:
+    async with contextlib.AsyncExitStack() as wires:
+        world = MqttWorld(mosquitto, wires)
+        bank, leaver, asker = Bank(world), Asker(world), Asker(world)
+        bank.held[b"leaving"] = asyncio.Event()
+        async with asyncio.timeout(20), bank.open() as server, asker.open() as link:
+            async with leaver.open() as leaving:
+                await leaving.publish(bank.request(leaver.client, b"leaving"))
+                await bank.arrivals.get()
+            bank.held[b"leaving"].set()
+            await link.publish(bank.request(asker.client, b"staying"))
+            await asker.hear()
+            assert server.counters.unheard == 1
+
+
+@pytest.mark.mosquitto
+async def test_messages_outside_the_window_are_ignored(mosquitto: Rig) -> None:
+    """With QoS 0 nothing bounds how many can be sent to an agent that is slow."""
+    async with contextlib.AsyncExitStack() as wires:
+        bank, asker = Bank(MqttWorld(mosquitto, wires)), Asker(MqttWorld(mosquitto, wires))
+        request = bank.request(asker.client, b"").topic
+        async with asyncio.timeout(20), bank.open():
+            async with aiomqtt.Client(
+                mosquitto.url.host,
+                mosquitto.url.port,
+                identifier=asker.client,
+                protocol=aiomqtt.ProtocolVersion.V5,
+            ) as client:
+                await client.publish(request, b"zero", qos=0)
+                await client.publish(request, b"one", qos=1)
+            assert (await bank.arrivals.get()).payload == b"one"
+
+
+@given(attempt=st.integers(0, 10_000), draw=st.floats(0, 1, exclude_max=True))
+def test_pauses_grow_to_five_seconds_and_half_of_each_is_jitter(attempt: int, draw: float) -> None:
+    full = min(5.0, 0.05 * 2 ** min(attempt, 10))
+    assert full / 2 <= pause_s(attempt, draw) <= full
+
+
+def test_a_client_id_is_checked() -> None:
+    with pytest.raises(PeerError):
+        MqttLink(BrokerUrl("127.0.0.1"), "a/b", persistent=False)
