@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from broker.port import Incoming, Link, LinkError, Outgoing
@@ -13,8 +13,8 @@ from protocol.machine import Send
 
 _log = logging.getLogger(__name__)
 
-Take: TypeAlias = Callable[[bytes], Awaitable[None]]
-"""Takes the payload of a message in."""
+Take: TypeAlias = Callable[[bytes], Awaitable[Outgoing | None]]
+"""Takes the payload of a message in; may return one to publish (see `broker.port.Handler`)."""
 
 
 class NobodyAnswers(Exception):
@@ -33,7 +33,7 @@ class Requester:
         self._takers: dict[bytes, Take] = {}
         self._followers: dict[str, Take] = {}
 
-    async def take_in(self, message: Incoming) -> None:
+    async def take_in(self, message: Incoming) -> Outgoing | None:
         """Hand a message to who waits for it; what nobody waits for is dropped.
 
         Raises:
@@ -41,8 +41,7 @@ class Requester:
         """
         follow = self._followers.get(message.topic)
         take = follow or self._takers.get(request_id_of(message.payload))
-        if take is not None:
-            await take(message.payload)
+        return None if take is None else await take(message.payload)
 
     def expect(self, request_id: bytes, take: Take) -> None:
         """Hand answers to this request to `take`, until `forget`."""
@@ -76,21 +75,46 @@ class Requester:
         except TimeoutError:
             raise NobodyAnswers(f"nothing is announced on {topic}: is the agent running, at this broker?") from None
 
+    async def ask(
+        self, request_id: bytes, send: Callable[[int], Awaitable[None]], waits_ms: Iterable[int]
+    ) -> bytes | None:
+        """Send, wait for the answer, send again …; return the sealed answer, or None after the last wait.
+
+        Args:
+            request_id: of the request.
+            send: sends it for the attempt-th time, from 0.
+            waits_ms: how long to wait after each sending.
+        """
+        inbox: asyncio.Queue[bytes] = asyncio.Queue()
+        self.expect(request_id, inbox.put)
+        try:
+            for attempt, wait_ms in enumerate(waits_ms):
+                await send(attempt)
+                with contextlib.suppress(TimeoutError):
+                    return await asyncio.wait_for(inbox.get(), wait_ms / 1000)
+            return None
+        finally:
+            self.forget(request_id)
+
     async def send(self, request: Send, lanes: int) -> None:
         """Publish a request to a bank (on one of its `lanes`) or, with `lanes` 0, to a merchant.
 
         What goes wrong is logged only: the machine that sends will send again until it is answered.
         """
+        try:
+            await self._link.publish(self.addressed(request, lanes))
+        except LinkError as error:
+            _log.info("%s to %s was not sent now: %s", request.kind, request.to, error)
+
+    def addressed(self, request: Send, lanes: int) -> Outgoing:
+        """Return the message that `send` publishes."""
         client = self._link.client_id
         if lanes:
             lane = topics.lane_of(request.request_id, lanes, request.attempt)
             topic = topics.bank_request(request.to, lane, request.kind, client)
         else:
             topic = topics.merchant_request(request.to, request.kind, client)
-        try:
-            await self._link.publish(Outgoing(topic, request.envelope, correlation=request.request_id))
-        except LinkError as error:
-            _log.info("%s to %s was not sent now: %s", request.kind, request.to, error)
+        return Outgoing(topic, request.envelope, correlation=request.request_id)
 
 
 @contextlib.asynccontextmanager

@@ -159,8 +159,7 @@ class Connection(aiomqtt.Client):
             TooLarge: as in `Link.publish`.
             ValueError: the topic is none.
         """
-        if len(message.payload) > MAX_PAYLOAD:
-            raise TooLarge(f"{len(message.payload)} bytes; the most is {MAX_PAYLOAD}")
+        check_size(message)
         confirmed: asyncio.Future[None] = self._loop.create_future()
         info = self._client.publish(
             message.topic, message.payload, qos=1, retain=message.retain, properties=_properties(message)
@@ -251,6 +250,12 @@ class Connection(aiomqtt.Client):
         if _QUICKACK is not None and isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
+def check_size(message: Outgoing) -> None:
+    """Raise `TooLarge` if the payload is more than `MAX_PAYLOAD` bytes."""
+    if len(message.payload) > MAX_PAYLOAD:
+        raise TooLarge(f"{len(message.payload)} bytes; the most is {MAX_PAYLOAD}")
 
 
 def _properties(message: Outgoing) -> Properties | None:

@@ -13,7 +13,7 @@ from protocol.errors import PeerError
 from protocol.topics import check_client
 
 from .address import BrokerUrl
-from .connection import Connection, Ticket
+from .connection import Connection, Ticket, check_size
 from .port import Counters, Handler, LinkDown, LinkError, NotAuthorized, Outgoing
 
 OWN_WINDOW: Final = 32
@@ -128,9 +128,11 @@ class MqttLink:
         """Publish a retained message now and again after every reconnection."""
         if not message.retain:
             raise ValueError("an announcement is retained")
-        self._announced[message.topic] = message
+        check_size(message)
         with contextlib.suppress(LinkDown):
             await self.publish(message)
+        # What the broker refuses is not noted: repeating it would keep us from ever being connected again.
+        self._announced[message.topic] = message
 
     async def serve(self, handler: Handler, *, concurrency: int = 32) -> None:
         """Give every message to the handler, at most `concurrency` at once, until cancelled."""

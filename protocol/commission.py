@@ -1,6 +1,6 @@
 """A bank's commission on one side of its business, from clients or from merchants.
 
-The one rounding rule: a fraction of a minor unit is rounded up, in the bank's favour. All arithmetic is on
+The one rounding rule: to the nearest minor unit, a half in the bank's favour. All arithmetic is on
 integers, so that everybody who reads the policy computes the same charge.
 """
 
@@ -62,7 +62,7 @@ class Commission(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
             raise OurError("there is no commission on a negative amount")
         if amount == 0:
             return 0
-        share = -(-amount * self.rate_ppm // PARTS)
+        share = (amount * self.rate_ppm + PARTS // 2) // PARTS
         charge = max(self.flat + share, self.minimum)
         return min(charge, self.maximum) if self.maximum else charge
 

@@ -53,6 +53,10 @@ class Root:
         """The one-time key (32 bytes) under which the bank seals evidence for the payer of a payment."""
         return self._expand(32, "evidence key", request_id)
 
+    def note_key(self, request_id: bytes) -> bytes:
+        """The key (32 bytes) under which the wallet's own secret note on a request is sealed in its file."""
+        return self._expand(32, "note key", request_id)
+
     def payer_salt(self, request_id: bytes) -> bytes:
         """The salt (16 bytes) of the payer code of a payment."""
         return self._expand(16, "payer salt", request_id)

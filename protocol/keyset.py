@@ -5,7 +5,7 @@ a lower number, a broken chain, a vanished key or a date moved earlier is refuse
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, ItemsView
 from typing import Annotated, Final, Self
 
 import msgspec
@@ -159,6 +159,10 @@ class KeyRing:
         self.keyset = keyset
         self._denominations = {denomination.id: denomination for denomination in keyset.denominations}
         self._keys = {key: PublicKey.from_der(d.public_key) for key, d in self._denominations.items()}
+
+    def items(self) -> ItemsView[bytes, Denomination]:
+        """Return all denominations with their ids."""
+        return self._denominations.items()
 
     def denomination(self, denomination_id: bytes) -> Denomination:
         """Return a denomination by its id.

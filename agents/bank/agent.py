@@ -188,7 +188,7 @@ class BankAgent:
             held=held,
             invited=invited,
             wants=bool(body.invitation),
-            balance=await books.balance(held.number) if held else 0,
+            balance=await books.balance(account.number) if (account := held or invited) else 0,
             deadline=letter.deadline,
         )
         now, identity = self._clock.now(), self._keys.identity

@@ -1,28 +1,256 @@
-"""The bank's books in one SQLite file, with one writer that commits groups.
+"""The bank's books in one SQLite file (WAL, synchronous=FULL).
 
-The writer is a thread with a connection of its own. It takes all that waits, up to a bound, does each piece of work
-under a savepoint, commits (WAL, synchronous=FULL: one fsync for the whole group) and only then lets anybody know. So
-the cost of the fsync is shared, the order is total, and nothing is told that is not on disk.
+All changes go through one writer thread that commits groups; reads run beside it, in a thread of their own. Other
+processes may read and change the same file at the same time: every change is made, and checked, under SQLite's lock.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
 
+from protocol.bank.desk import Account
+from protocol.bank.ledger import Conflict, Outcome, Payment, Posting, Repeated, account_ledger, funding_entries
+from protocol.errors import OurError
+
+from ..database import connect
+from .group_commit import GroupWriter
+from .posting import (
+    FOLD_AFTER,
+    add_entries,
+    add_journal,
+    find_payment,
+    find_spending,
+    fold,
+    post,
+    said_before,
+    sum_entries,
+)
+from .store import (
+    FUNDING,
+    AccountNameTaken,
+    AnswerRow,
+    BooksUnavailable,
+    EntryRow,
+    FoldedRow,
+    FundingRow,
+    IssuedRow,
+    JournalRow,
+    KeyHasAccount,
+    NoSuchAccount,
+    PaymentRow,
+    ReferenceReused,
+    Snapshot,
+    SpentRow,
+)
+
+SCHEMA: Final = files(__package__).joinpath("schema.sql").read_text()
 SCHEMA_VERSION: Final = 1
-GROUP: Final = 256
-"""The most pieces of work in one transaction."""
-FOLD_AFTER: Final = 1000
-"""A balance is folded when it was the sum of more entries than this."""
 MAX_AMOUNT: Final = 2**53 - 1
-FIRST_NUMBER: Final = 1001
+_ACCOUNT: Final = "SELECT number, kind, name, title, currency, coalesce(key, x'') FROM account"
 
-_Row = dict[str, Any]
 _T = TypeVar("_T")
-_Work = Callable[[sqlite3.Connection, int], object]
 
-_ILLEGAL: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError)
-"""What SQLite raises for values that no caller should have given; everything else is a failure of the database."""
 
-_LOST: Final = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC, sqlite3.SQLITE_CORRUPT)
-"""After these nobody knows what is on disk, and a second fsync that succeeds proves nothing: the writer stops."""
+class SqliteBooks:
+    """The `Books` in a SQLite file. See there for what each method does.
+
+    Args:
+        path: the file; made, readable by its owner only, if it does not exist.
+        clock: the time in milliseconds since 1970.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], int]) -> None:
+        self._path = path
+        self._clock = clock
+        self._open = False
+        self._writer: GroupWriter
+        self._reader: ThreadPoolExecutor
+        self._connection: sqlite3.Connection
+
+    async def __aenter__(self) -> Self:
+        writing = await asyncio.to_thread(self._connect)
+        self._connection = await asyncio.to_thread(self._connect)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="books-reader")
+        self._writer = GroupWriter(writing, self._clock)
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """See `Books.close`."""
+        if self._open:
+            self._open = False
+            await self._writer.close()
+            await asyncio.get_running_loop().run_in_executor(self._reader, self._connection.close)
+            self._reader.shutdown()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self._path.touch(mode=0o600)
+            return connect(self._path, SCHEMA, SCHEMA_VERSION)
+        except (sqlite3.Error, OSError) as error:
+            raise BooksUnavailable(f"{self._path}: {error}") from error
+
+    async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        if not self._open:
+            raise BooksUnavailable("the books are closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._connection)
+        except sqlite3.Error as error:
+            raise BooksUnavailable(str(error)) from error
+
+    async def _write(self, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
+        if not self._open:
+            raise BooksUnavailable("the books are closed")
+        return await self._writer.do(work)
+
+    async def post(self, posting: Posting) -> Outcome:
+        """See `Books.post`."""
+        return await self._write(partial(post, posting))
+
+    async def stored_answer(self, request_id: bytes, request_hash: bytes) -> Repeated | Conflict | None:
+        """See `Books.stored_answer`."""
+        return await self._read(lambda db: said_before(db, request_id, request_hash))
+
+    async def inquiry(self, digest: bytes, denomination: bytes, serial: bytes) -> tuple[Payment | None, bytes, int]:
+        """See `Books.inquiry`."""
+
+        def inquire(db: sqlite3.Connection, now: int) -> tuple[Payment | None, bytes, int]:
+            spending = find_spending(db, denomination, serial)
+            return find_payment(db, digest), spending[0] if spending else b"", now
+
+        return await self._write(inquire)
+
+    async def open_account(
+        self, kind: str, name: str, title: str, currency: str, key: bytes, invitation_hash: bytes
+    ) -> Account:
+        """See `Books.open_account`."""
+
+        def insert(db: sqlite3.Connection, _: int) -> Account:
+            if db.execute("SELECT 1 FROM account WHERE kind = ? AND name = ?", (kind, name)).fetchone():
+                raise AccountNameTaken(f"there is a {kind} named {name!r} already")
+            if db.execute("SELECT 1 FROM account WHERE key = ?", (key,)).fetchone():
+                raise KeyHasAccount("the key has an account already")
+            (number,) = db.execute("SELECT coalesce(max(number), 1000) + 1 FROM account").fetchone()
+            row = (number, kind, name, title, currency, key or None, invitation_hash or None)
+            db.execute("INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            return Account(number, kind, name, title, currency, key)
+
+        return await self._write(insert)
+
+    async def account_by_key(self, key: bytes) -> Account | None:
+        """See `Books.account_by_key`."""
+        return await self._account("key = ?", key)
+
+    async def account_by_invitation(self, invitation_hash: bytes) -> Account | None:
+        """See `Books.account_by_invitation`."""
+        return await self._account("invitation = ? AND key IS NULL", invitation_hash)
+
+    async def _account(self, condition: str, value: bytes) -> Account | None:
+        row = await self._read(lambda db: db.execute(f"{_ACCOUNT} WHERE {condition}", (value,)).fetchone())
+        return Account(*row) if row else None
+
+    async def accounts(self) -> list[tuple[Account, int]]:
+        """See `Books.accounts`."""
+
+        def read(db: sqlite3.Connection) -> list[tuple[Account, int]]:
+            db.execute("BEGIN")
+            try:
+                found = [Account(*row) for row in db.execute(f"{_ACCOUNT} ORDER BY number")]
+                return [(account, sum_entries(db, account_ledger(account.number)).amount) for account in found]
+            finally:
+                db.execute("ROLLBACK")
+
+        return await self._read(read)
+
+    async def balance(self, number: int) -> int:
+        """See `Books.balance`."""
+        ledger = account_ledger(number)
+
+        def read(db: sqlite3.Connection) -> tuple[int, int]:
+            if not db.execute("SELECT 1 FROM account WHERE number = ?", (number,)).fetchone():
+                raise NoSuchAccount(f"there is no account {number}")
+            _, amount, unfolded = sum_entries(db, ledger)
+            return amount, unfolded
+
+        amount, unfolded = await self._read(read)
+        if unfolded > FOLD_AFTER:
+            with suppress(BooksUnavailable):
+                await self._write(lambda db, _: fold(db, ledger))
+        return amount
+
+    async def credit(self, account: int, amount: int, reference: str) -> bool:
+        """See `Books.credit`."""
+        if not 0 < amount <= MAX_AMOUNT:
+            raise OurError(f"{amount} is no amount to book")
+
+        def book(db: sqlite3.Connection, now: int) -> bool:
+            before = db.execute("SELECT account, amount FROM funding WHERE reference = ?", (reference,)).fetchone()
+            if before:
+                if before != (account, amount):
+                    raise ReferenceReused(f"{reference!r} was booked as {before[1]} for account {before[0]}")
+                return False
+            row = db.execute("SELECT currency FROM account WHERE number = ?", (account,)).fetchone()
+            if not row:
+                raise NoSuchAccount(f"there is no account {account}")
+            journal = add_journal(db, FUNDING, None, now)
+            add_entries(db, journal, funding_entries(account, row[0], amount))
+            db.execute("INSERT INTO funding VALUES (?, ?, ?, ?)", (reference, account, amount, journal))
+            return True
+
+        return await self._write(book)
+
+    async def keysets(self) -> list[bytes]:
+        """See `Books.keysets`."""
+        return await self._read(lambda db: [data for (data,) in db.execute("SELECT data FROM keyset ORDER BY number")])
+
+    async def add_keyset(self, number: int, data: bytes) -> None:
+        """See `Books.add_keyset`."""
+
+        def add(db: sqlite3.Connection, _: int) -> None:
+            if db.execute("SELECT data FROM keyset WHERE number = ?", (number,)).fetchone() != (data,):
+                db.execute("INSERT INTO keyset VALUES (?, ?)", (number, data))
+
+        await self._write(add)
+
+    async def snapshot(self) -> Snapshot:
+        """See `Books.snapshot`. It is read over a connection of its own, for it may take long."""
+        return await asyncio.to_thread(self._snapshot)
+
+    def _snapshot(self) -> Snapshot:
+        db = self._connect()
+        try:
+            db.execute("BEGIN")
+            return _read_snapshot(db)
+        except sqlite3.Error as error:
+            raise BooksUnavailable(str(error)) from error
+        finally:
+            db.close()
+
+
+def _read_snapshot(db: sqlite3.Connection) -> Snapshot:
+    select = db.execute
+    return Snapshot(
+        accounts=tuple(Account(*row) for row in select(f"{_ACCOUNT} ORDER BY number")),
+        journal=tuple(map(JournalRow._make, select("SELECT id, kind, request_id, at FROM journal ORDER BY id"))),
+        entries=tuple(map(EntryRow._make, select("SELECT journal, ledger, amount FROM entry"))),
+        folded=tuple(map(FoldedRow._make, select("SELECT ledger, through, amount FROM balance"))),
+        issued=tuple(map(IssuedRow._make, select("SELECT denomination, blinded_hash, journal FROM issued"))),
+        spent=tuple(map(SpentRow._make, select("SELECT denomination, serial, digest, journal FROM spent"))),
+        payments=tuple(
+            map(PaymentRow._make, select("SELECT digest, account, payment_id, accepted, verdict, journal FROM payment"))
+        ),
+        answers=tuple(map(AnswerRow._make, select("SELECT request_id, journal FROM answer"))),
+        fundings=tuple(map(FundingRow._make, select("SELECT reference, account, amount, journal FROM funding"))),
+    )

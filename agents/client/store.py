@@ -51,9 +51,10 @@ _STATES: Final = {
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What the owner wants to know of an exchange. For a payment, `code` is the payer code if the owner chose one.
+    """What the owner wants to know of an exchange, and what a payment is proven with.
 
-    `info` is the encoded payment information, `salt` the order's; with the payer code they prove the payment.
+    `info` is the encoded payment information, `salt` the order's, `code` the payer code, sealed under the exchange's
+    note key; it is empty if the code is the derived one. `merchant_key` is the one that the bank has certified.
     """
 
     amount: int
@@ -66,7 +67,7 @@ class Note(msgspec.Struct, frozen=True):
     salt: bytes = b""
     code: bytes = b""
     payer_function: str = ""
-    goods: str = ""
+    merchant_key: bytes = b""
 
 
 class BankRow(NamedTuple):

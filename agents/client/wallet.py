@@ -153,17 +153,16 @@ class Wallet:
         """
         request_id = self.new_id()
         envelope = self.seal_for_bank(bank, kind, request_id, body)
-        inbox: asyncio.Queue[bytes] = asyncio.Queue()
-        requester.expect(request_id, inbox.put)
-        for attempt in range(5):
-            await requester.send(Send(bank.row.name, kind, request_id, envelope, attempt), bank.keyset.limits.lanes)
-            try:
-                wait_s = backoff(attempt, self.entropy.jitter()) / 1000
-                sealed = await asyncio.wait_for(inbox.get(), wait_s)
-            except TimeoutError:
-                continue
-            return self.open_from_bank(bank, request_id, envelope, sealed)
-        raise NobodyAnswers(f"bank {bank.row.name} does not answer: is it running?")
+        sealed = await requester.ask(
+            request_id,
+            lambda attempt: requester.send(
+                Send(bank.row.name, kind, request_id, envelope, attempt), bank.keyset.limits.lanes
+            ),
+            (backoff(attempt, self.entropy.jitter()) for attempt in range(5)),
+        )
+        if sealed is None:
+            raise NobodyAnswers(f"bank {bank.row.name} does not answer: is it running?")
+        return self.open_from_bank(bank, request_id, envelope, sealed)
 
     def seal_for_bank(self, bank: Bank, kind: str, request_id: bytes, body: Message) -> bytes:
         """Return the envelope of a request that the account's key signs."""

@@ -22,7 +22,7 @@ class Told(State, frozen=True):
 class Asked(Event, frozen=True):
     """A request by the holder of `key`.
 
-    `held` is the account of that key, `invited` the unclaimed account of the invitation; `balance` that of `held`.
+    `held` is the account of that key, `invited` the unclaimed account of the invitation; `balance` that of either.
     `wants` tells whether an invitation was shown.
     """
 

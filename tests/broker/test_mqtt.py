@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broker.address import BrokerUrl
 from broker.mqtt import MqttLink, pause_s
-from broker.port import Link, LinkDown, NotAuthorized, NotDelivered, Outgoing
+from broker.port import MAX_PAYLOAD, Link, LinkDown, NotAuthorized, NotDelivered, Outgoing, TooLarge
 from protocol import topics
 from protocol.errors import PeerError
 from tests.conformance.link import Asker, Bank, LinkConformance, World
@@ -112,6 +112,28 @@ async def test_a_forbidden_publication_is_told(mosquitto_url: BrokerUrl, unique:
     async with MqttLink(mosquitto_url, unique, persistent=False) as link:
         with pytest.raises(NotAuthorized):
             await link.publish(Outgoing(topics.keys("bank"), b"forged", retain=True))
+
+
+@pytest.mark.mosquitto
+async def test_a_forbidden_announcement_does_not_keep_the_link_from_connecting_again(mosquitto: Rig) -> None:
+    async with contextlib.AsyncExitStack() as wires:
+        world = MqttWorld(mosquitto, wires)
+        bank, asker = Bank(world), Asker(world)
+        kept = Outgoing(topics.keys(bank.name), b"kept", retain=True)
+        async with asyncio.timeout(20), bank.open() as server, asker.open(kept.topic) as link:
+            await server.announce(kept)
+            await asker.hear()
+            with pytest.raises(NotAuthorized):
+                await link.announce(Outgoing(topics.status(bank.name), b"forged", retain=True))
+            world.cut(asker.client)
+            await asker.hear()
+            await link.wait_connected()
+
+
+async def test_an_announcement_that_is_too_large_is_told_without_a_connection() -> None:
+    link = MqttLink(BrokerUrl("127.0.0.1", 1), "client", persistent=False)
+    with pytest.raises(TooLarge):
+        await link.announce(Outgoing(topics.keys("bank"), bytes(MAX_PAYLOAD + 1), retain=True))
 
 
 @pytest.mark.mosquitto

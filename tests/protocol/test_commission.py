@@ -1,5 +1,5 @@
 from fractions import Fraction
-from math import ceil
+from math import floor
 
 import msgspec
 import pytest
@@ -27,8 +27,9 @@ def commissions(draw: st.DrawFn) -> Commission:
         (NO_COMMISSION, MAX_AMOUNT, 0),
         (Commission(2, 0, 0, 0), 1, 2),
         (Commission(0, 10_000, 0, 0), 100, 1),
-        (Commission(0, 10_000, 0, 0), 101, 2),
-        (Commission(0, 1, 0, 0), 1, 1),
+        (Commission(0, 10_000, 0, 0), 149, 1),
+        (Commission(0, 10_000, 0, 0), 150, 2),
+        (Commission(0, 1, 0, 0), 1, 0),
         (Commission(0, PARTS, 0, 0), MAX_AMOUNT, MAX_AMOUNT),
         (Commission(2, 10_000, 5, 8), 100, 5),
         (Commission(2, 10_000, 5, 8), 500, 7),
@@ -36,13 +37,13 @@ def commissions(draw: st.DrawFn) -> Commission:
         (Commission(2, 10_000, 5, 8), 0, 0),
     ],
 )
-def test_a_fraction_is_rounded_up_and_the_bounds_hold(commission: Commission, amount: int, charge: int) -> None:
+def test_a_fraction_is_rounded_to_the_nearest_unit_and_the_bounds_hold(commission: Commission, amount: int, charge: int) -> None:
     assert commission.charge(amount) == charge
 
 
 @given(commissions(), st.integers(1, MAX_AMOUNT))
-def test_the_charge_is_the_exact_one_rounded_up_and_clamped(commission: Commission, amount: int) -> None:
-    exact = commission.flat + ceil(Fraction(amount * commission.rate_ppm, PARTS))
+def test_the_charge_is_the_exact_one_rounded_and_clamped(commission: Commission, amount: int) -> None:
+    exact = commission.flat + floor(Fraction(amount * commission.rate_ppm, PARTS) + Fraction(1, 2))
     highest = commission.maximum or exact + commission.minimum
     assert commission.charge(amount) == sorted((commission.minimum, exact, highest))[1]
 

@@ -1,0 +1,160 @@
+"""One writer that commits groups: a thread with a connection of its own, through which every change goes, in order.
+
+It takes all that waits, up to a bound, does each piece of work under a savepoint, commits (one fsync for the whole
+group) and only then lets anybody know. So the cost of the fsync is shared, and nothing is told that is not on disk.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from protocol.errors import OurError
+
+from ..trace import point
+from .store import BooksError, BooksUnavailable
+
+GROUP: Final = 256
+"""The most pieces of work in one transaction."""
+
+_T = TypeVar("_T")
+
+_ILLEGAL: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError)
+"""What SQLite raises for values that no caller should give; its other errors are failures of the database."""
+
+_LOST: Final = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC, sqlite3.SQLITE_CORRUPT)
+"""After these nobody knows what is on disk, and a second fsync that succeeds proves nothing: the writer stops."""
+
+
+class _Job(NamedTuple):
+    work: Callable[[sqlite3.Connection, int], object]
+    future: asyncio.Future[Any]
+
+
+class GroupWriter:
+    """Does work in the writer thread.
+
+    Args:
+        connection: in autocommit mode, from now on the writer's own, which it closes in the end.
+        clock: the time in milliseconds, read once for each group, inside its transaction. The writer's time never
+            runs back, so what was once told to be too late stays too late.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int]) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._now = 0
+        self._closed = False
+        self._lost = ""
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, args=[asyncio.get_running_loop()], name="books-writer")
+        self._thread.daemon = True
+        self._thread.start()
+
+    async def do(self, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
+        """Return what `work`, given the connection and the time, returns; its changes are durable then.
+
+        If it raises, its changes are undone, and nobody else's.
+
+        Raises:
+            BooksUnavailable: the database failed, or the writer has ended; nothing of the whole group was told.
+            OurError: the work broke a constraint of the database.
+        """
+        if self._closed:
+            raise BooksUnavailable("the books are closed")
+        job = _Job(work, asyncio.get_running_loop().create_future())
+        self._jobs.put(job)
+        return cast("_T", await job.future)
+
+    async def close(self) -> None:
+        """Finish what was asked for before, and end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        group: list[_Job] = []
+        try:
+            while group := self._next_group():
+                results = self._commit(group)
+                loop.call_soon_threadsafe(_tell, group, results)
+        finally:
+            self._connection.close()
+            loop.call_soon_threadsafe(self._abandon, group)
+
+    def _next_group(self) -> list[_Job]:
+        """Wait for work and return all there is; nothing when the writer is closed."""
+        group: list[_Job] = []
+        job = self._jobs.get()
+        while job is not None:
+            group.append(job)
+            if len(group) == GROUP or self._jobs.empty():
+                return group
+            job = self._jobs.get()
+        if group:
+            self._jobs.put(None)
+        return group
+
+    def _commit(self, group: Sequence[_Job]) -> list[object]:
+        if self._lost:
+            return [BooksUnavailable(self._lost) for _ in group]
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._now = max(self._now, self._clock())
+            results = [self._attempt(job) for job in group]
+            point("bank.books.before_commit")
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back(error)
+            return [BooksUnavailable(str(error)) for _ in group]
+        point("bank.books.committed")
+        return results
+
+    def _attempt(self, job: _Job) -> object:
+        self._connection.execute("SAVEPOINT work")
+        try:
+            result = job.work(self._connection, self._now)
+        except (BooksError, OurError) as error:
+            undo(self._connection)
+            result = error
+        except _ILLEGAL as error:
+            undo(self._connection)
+            result = OurError(f"the books do not take this: {error}")
+        self._connection.execute("RELEASE work")
+        return result
+
+    def _roll_back(self, error: sqlite3.Error) -> None:
+        """Leave no half state. If even that fails, or what is on disk is unknown, do nothing any more."""
+        if getattr(error, "sqlite_errorcode", None) in _LOST:
+            self._lost = f"the books have stopped, for what is on disk is unknown: {error}"
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as second:
+            self._lost = f"the books have stopped, for a transaction could not be undone: {second}"
+
+    def _abandon(self, group: list[_Job]) -> None:
+        """Fail what is left when the thread has ended. Runs on the event loop, as `do` does: nothing slips between."""
+        self._closed = True
+        while not self._jobs.empty():
+            if (job := self._jobs.get()) is not None:
+                group.append(job)
+        _tell(group, [BooksUnavailable("the books have stopped") for _ in group])
+
+
+def undo(connection: sqlite3.Connection) -> None:
+    """Undo all that the work at hand has changed so far."""
+    connection.execute("ROLLBACK TO work")
+
+
+def _tell(group: Iterable[_Job], results: Iterable[object]) -> None:
+    for job, result in zip(group, results, strict=True):
+        if job.future.done():  # cancelled: whoever asked does not wait any more
+            continue
+        if isinstance(result, Exception):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)

@@ -1,0 +1,61 @@
+"""The bank's process: its home, books, signer and presence, put together."""
+
+import logging
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from broker.address import BrokerUrl
+from broker.mqtt import MqttLink
+from broker.port import Outgoing
+from protocol import topics
+from protocol.messages import Status
+
+from ..home import HomeError, locked
+from ..world import Clock
+from .agent import BankAgent
+from .home import address_of, keys_of, latest_keyset, settings_of
+from .signer import SoftwareSigner
+from .sqlite import SqliteBooks
+
+_log = logging.getLogger("ecash.bank")
+
+
+@asynccontextmanager
+async def open_books(home: Path, clock: Clock) -> AsyncIterator[SqliteBooks]:
+    """Open the books of the bank in this home.
+
+    Raises:
+        HomeError: if this is no bank's home.
+    """
+    settings_of(home)
+    async with SqliteBooks(home / "books.db", clock.now) as books:
+        yield books
+
+
+async def serve(home: Path, clock: Clock) -> None:
+    """Run the bank of this home until cancelled.
+
+    Raises:
+        HomeError: if this is no bank's home, or another process runs it.
+        NotAuthorized: if the broker refuses the log-in.
+    """
+    settings, keys = settings_of(home), keys_of(home)
+    broker = BrokerUrl.parse(settings.broker)
+    client_id = topics.agent_client(settings.name, settings.presence)
+    will = Outgoing(topics.status(settings.name), Status(open=False, lanes=0).encode(), retain=True)
+    with locked(home):
+        async with open_books(home, clock) as books:
+            announcements = await books.keysets()
+            if not announcements:
+                raise HomeError(f"{home} has no keyset: `ecash bank init` did not finish; remove it and init again")
+            keyset = latest_keyset(settings, keys.identity, announcements)
+            signer = SoftwareSigner(keys.denominations)
+            agent = BankAgent(keyset, announcements[-1], keys, books, signer, clock)
+            try:
+                async with MqttLink(broker, client_id, persistent=True, will=will, patience_s=math.inf) as link:
+                    _log.info("bank %s is open at %s", settings.name, address_of(settings, keys.identity))
+                    await agent.run(link)
+            finally:
+                signer.close()

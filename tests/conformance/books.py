@@ -1,0 +1,510 @@
+"""What every implementation of the `Books` port must do.
+
+A test module makes a subclass whose name starts with `Test` and gives it the fixture `open_books`, which opens books
+on the clock `clock`: the same ones each time, empty at first.
+"""
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import pytest
+
+from agents.bank.audit import audit
+from agents.bank.store import AccountNameTaken, Books, BooksUnavailable, KeyHasAccount, NoSuchAccount, ReferenceReused
+from protocol.bank.desk import Account
+from protocol.bank.ledger import (
+    Claim,
+    Conflict,
+    Entry,
+    Outcome,
+    Payment,
+    Posted,
+    Posting,
+    Repeated,
+    Spending,
+    deposit_entries,
+    withdrawal_entries,
+)
+from protocol.coins import Evidence
+from protocol.errors import OurError
+from protocol.messages import Signed, Verdict
+from protocol.refusals import Refusal
+from protocol.signatures import Domain
+
+IDENTITY: Final = bytes(32)
+VALUES: Final = {8: hashlib.sha256(b"eight").digest(), 2: hashlib.sha256(b"two").digest()}
+DENOMINATIONS: Final = {key: (value, "EUR") for value, key in VALUES.items()}
+_fresh = itertools.count()
+
+
+class ManualClock:
+    """A clock that a test sets, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+OpenBooks = Callable[[], Books]
+
+
+def h(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def coin(name: str, value: int = 8) -> Spending:
+    return Spending(VALUES[value], h(name), h(name) * 2)
+
+
+def request(kind: str = "account", name: str = "", **parts: Any) -> Posting:
+    """A posting under a request id of its own, or that of `name`."""
+    name = name or f"request {next(_fresh)}"
+    fields = {"request_hash": h(name), "answer": name.encode()} | parts
+    return Posting(kind=kind, request_id=h(name)[:16], **fields)
+
+
+def withdrawal(account: int, *blinded: str, value: int = 8, commission: int = 1, **parts: Any) -> Posting:
+    return request(
+        "withdraw",
+        entries=withdrawal_entries(account, "EUR", {VALUES[value]: value * len(blinded)}, commission),
+        issued=tuple((VALUES[value], h(text)) for text in blinded),
+        **parts,
+    )
+
+
+def payment(account: int, name: str, amount: int, refusal: str = "", payment_id: str = "") -> Payment:
+    payment_id_bytes = h(payment_id or name)[:16]
+    verdict = Verdict("bank", h(name), payment_id_bytes, account, "EUR", amount, refusal, 7, b"")
+    signed = Signed.make(IDENTITY, Domain.VERDICT, verdict).encode()
+    return Payment(h(name), account, payment_id_bytes, accepted=not refusal, verdict=signed)
+
+
+def deposit(account: int, name: str, /, *coins: Spending, payment_id: str = "", **parts: Any) -> Posting:
+    totals: dict[bytes, int] = {}
+    for spending in coins:
+        totals[spending.denomination] = totals.get(spending.denomination, 0) + DENOMINATIONS[spending.denomination][0]
+    return request(
+        "deposit",
+        entries=deposit_entries(account, "EUR", totals, 1),
+        spent=coins,
+        payment=payment(account, name, sum(totals.values()), payment_id=payment_id),
+        **parts,
+    )
+
+
+def refusal_of(outcome: Outcome) -> str:
+    return outcome.refusal if isinstance(outcome, Conflict) else type(outcome).__name__
+
+
+async def faults(books: Books) -> list[str]:
+    return audit(await books.snapshot(), DENOMINATIONS).faults
+
+
+async def shop_of(books: Books) -> Account:
+    return await books.open_account("merchant", "shop", "The Shop", "EUR", h("shop's key"), b"")
+
+
+async def rich_client(books: Books, amount: int = 100) -> Account:
+    client = await books.open_account("client", "alice", "Alice", "EUR", h("alice's key"), b"")
+    await books.credit(client.number, amount, f"cash of {client.number}")
+    return client
+
+
+class BooksConformance:
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    def open_books(self, clock: ManualClock) -> OpenBooks:
+        raise NotImplementedError
+
+    @pytest.fixture
+    async def books(self, open_books: OpenBooks) -> AsyncIterator[Books]:
+        async with open_books() as books:
+            yield books
+
+    @pytest.fixture
+    async def shop(self, books: Books) -> int:
+        """A merchant's account; coins worth 160 are in circulation, so that they can be deposited."""
+        shop = await shop_of(books)
+        client = await rich_client(books, 1000)
+        await books.post(withdrawal(client.number, *(f"in circulation {i}" for i in range(20))))
+        return shop.number
+
+    # ------------------------------------------------------------ requests
+
+    async def test_a_posting_is_answered_once_and_repeated_byte_for_byte(self, books: Books) -> None:
+        assert await books.post(request(name="a", answer=b"the answer")) == Posted(b"the answer")
+        assert await books.post(request(name="a", answer=b"sealed again")) == Repeated(b"the answer")
+        assert await books.stored_answer(h("a")[:16], h("a")) == Repeated(b"the answer")
+
+    async def test_an_id_with_another_body_is_refused(self, books: Books) -> None:
+        await books.post(request(name="a"))
+        other = request(name="a", request_hash=h("b"))
+        assert await books.post(other) == Conflict(Refusal.REQUEST_ID_REUSED)
+        assert await books.stored_answer(other.request_id, other.request_hash) == Conflict(Refusal.REQUEST_ID_REUSED)
+
+    async def test_an_unknown_request_has_no_stored_answer(self, books: Books) -> None:
+        assert await books.stored_answer(bytes(16), bytes(32)) is None
+
+    async def test_the_same_request_many_times_at_once_is_posted_once(self, books: Books) -> None:
+        outcomes = await asyncio.gather(*(books.post(request(name="a")) for _ in range(100)))
+        assert sorted(map(refusal_of, outcomes)) == ["Posted"] + ["Repeated"] * 99
+        assert {outcome.answer for outcome in outcomes if not isinstance(outcome, Conflict)} == {b"a"}
+
+    async def test_different_requests_under_one_id_at_once_leave_one(self, books: Books) -> None:
+        postings = [request(name="a", request_hash=h(str(i)), answer=b"%d" % i) for i in range(100)]
+        outcomes = await asyncio.gather(*map(books.post, postings))
+        assert sorted(map(refusal_of, outcomes)) == ["Posted"] + [Refusal.REQUEST_ID_REUSED] * 99
+
+    @pytest.mark.parametrize(("late", "outcome"), [(-1, "Posted"), (0, Refusal.REQUEST_EXPIRED)])
+    async def test_a_posting_comes_before_its_deadline_or_not_at_all(
+        self, books: Books, clock: ManualClock, late: int, outcome: str
+    ) -> None:
+        assert refusal_of(await books.post(request(not_after=clock.now - late))) == outcome
+
+    async def test_a_repeated_request_is_answered_after_its_deadline(self, books: Books, clock: ManualClock) -> None:
+        await books.post(request(name="a", not_after=clock.now + 1))
+        clock.now += 2
+        assert await books.post(request(name="a", not_after=clock.now - 1)) == Repeated(b"a")
+
+    async def test_a_late_deposit_has_expired(self, books: Books, clock: ManualClock, shop: int) -> None:
+        late = deposit(shop, "p", coin("a"), not_after=clock.now)
+        assert await books.post(late) == Conflict(Refusal.PAYMENT_EXPIRED)
+        assert await books.stored_answer(late.request_id, late.request_hash) is None
+
+    async def test_time_in_the_books_never_runs_back(self, books: Books, clock: ManualClock, shop: int) -> None:
+        deadline = clock.now
+        assert await books.inquiry(h("p"), VALUES[8], h("a")) == (None, b"", deadline)
+        clock.now -= 5000
+        outcome = await books.post(deposit(shop, "p", coin("a"), not_after=deadline))
+        assert outcome == Conflict(Refusal.PAYMENT_EXPIRED)
+
+    @pytest.mark.parametrize(
+        "posting",
+        [
+            request(entries=(Entry("commission/EUR", 5),)),
+            request(entries=(Entry("commission/EUR", 5), Entry("cash/EUR", -4))),
+            request(spent=(coin("a"),)),
+            request(issued=((VALUES[8], h("a")), (VALUES[8], h("a")))),
+            request(payment=payment(9999, "p", 8)),
+            request(entries=(Entry("commission/EUR", 2**70), Entry("cash/EUR", -(2**70)))),
+            request(request_hash=b"short"),
+        ],
+        ids=["one-sided", "unbalanced", "spent on nothing", "issued twice", "no such account", "too large", "size"],
+    )
+    async def test_a_posting_that_contradicts_itself_is_the_callers_fault(self, books: Books, posting: Posting) -> None:
+        good = request()
+        bad, outcome = await asyncio.gather(books.post(posting), books.post(good), return_exceptions=True)
+        assert isinstance(bad, OurError)
+        assert outcome == Posted(good.answer)
+        assert await books.stored_answer(posting.request_id, posting.request_hash) is None
+        assert not await faults(books)
+
+    async def test_the_same_coin_twice_in_one_deposit_is_the_callers_fault(self, books: Books, shop: int) -> None:
+        with pytest.raises(OurError):
+            await books.post(deposit(shop, "p", coin("a"), coin("a")))
+        assert await books.balance(shop) == 0
+
+    async def test_what_was_told_is_there_when_the_books_are_opened_again(self, open_books: OpenBooks) -> None:
+        async with open_books() as books:
+            client = await rich_client(books)
+            await books.post(withdrawal(client.number, "a", name="w"))
+            before = await books.snapshot()
+        async with open_books() as books:
+            assert await books.stored_answer(h("w")[:16], h("w")) == Repeated(b"w")
+            assert await books.balance(client.number) == 91
+            assert await books.snapshot() == before
+
+    async def test_closed_books_are_unavailable(self, open_books: OpenBooks) -> None:
+        async with open_books() as books:
+            waiting = asyncio.ensure_future(books.post(request(name="a")))
+            await asyncio.sleep(0)
+        assert await waiting == Posted(b"a")
+        await books.close()
+        with pytest.raises(BooksUnavailable):
+            await books.post(request())
+        with pytest.raises(BooksUnavailable):
+            await books.accounts()
+
+    async def test_a_cancelled_posting_does_not_disturb_the_others(self, books: Books) -> None:
+        cancelled = asyncio.ensure_future(books.post(request()))
+        other = asyncio.ensure_future(books.post(request(name="b")))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        assert await other == Posted(b"b")
+
+    # ------------------------------------------------------------ deposits
+
+    async def test_a_deposit_credits_the_account_less_commission(self, books: Books, shop: int) -> None:
+        assert refusal_of(await books.post(deposit(shop, "p", coin("a"), coin("b")))) == "Posted"
+        assert await books.balance(shop) == 15
+        assert not await faults(books)
+
+    async def test_a_payment_has_one_verdict(self, books: Books, shop: int) -> None:
+        first = deposit(shop, "p", coin("a"))
+        await books.post(first)
+        assert first.payment is not None
+        for second in (deposit(shop, "p", coin("b")), request(payment=payment(shop, "p", 8, Refusal.BAD_COIN))):
+            assert await books.post(second) == Conflict("", verdict=first.payment.verdict)
+        assert await books.balance(shop) == 7
+
+    async def test_a_refused_payment_stays_refused(self, books: Books, shop: int) -> None:
+        refused = payment(shop, "p", 8, Refusal.BAD_COIN)
+        await books.post(request(payment=refused))
+        assert await books.post(deposit(shop, "p", coin("a"))) == Conflict("", verdict=refused.verdict)
+        assert not await faults(books)
+
+    async def test_a_sale_is_paid_once(self, books: Books, shop: int) -> None:
+        await books.post(deposit(shop, "p", coin("a"), payment_id="sale"))
+        assert await books.post(deposit(shop, "q", coin("b"), payment_id="sale")) == Conflict(Refusal.ALREADY_PAID)
+        refused = payment(shop, "q", 8, Refusal.ALREADY_PAID, payment_id="sale")
+        assert refusal_of(await books.post(request(payment=refused))) == "Posted"
+
+    async def test_a_sale_that_was_refused_can_be_paid_with_other_coins(self, books: Books, shop: int) -> None:
+        await books.post(request(payment=payment(shop, "p", 8, Refusal.BAD_COIN, payment_id="sale")))
+        assert refusal_of(await books.post(deposit(shop, "q", coin("b"), payment_id="sale"))) == "Posted"
+
+    async def test_spent_coins_are_refused_with_all_evidence(self, books: Books, shop: int) -> None:
+        a, b, c, d = map(coin, "abcd")
+        await books.post(deposit(shop, "p", a, b))
+        await books.post(deposit(shop, "q", c))
+        outcome = await books.post(deposit(shop, "r", d, c, a))
+        exhibits = (Evidence(VALUES[8], c.serial, h("q"), c.spend), Evidence(VALUES[8], a.serial, h("p"), a.spend))
+        assert outcome == Conflict(Refusal.ALREADY_SPENT, evidence=exhibits)
+        assert refusal_of(await books.post(deposit(shop, "s", d))) == "Posted"
+        assert not await faults(books)
+
+    async def test_one_serial_under_two_denominations_is_two_coins(self, books: Books, shop: int) -> None:
+        client = await books.account_by_key(h("alice's key"))
+        assert client is not None
+        await books.post(withdrawal(client.number, "a two", value=2))
+        assert refusal_of(await books.post(deposit(shop, "p", coin("a", 8), coin("a", 2)))) == "Posted"
+        assert not await faults(books)
+
+    async def test_of_many_deposits_of_one_coin_at_once_exactly_one_is_accepted(self, books: Books, shop: int) -> None:
+        outcomes = await asyncio.gather(*(books.post(deposit(shop, f"p{i}", coin("a"))) for i in range(200)))
+        assert sorted(map(refusal_of, outcomes)) == ["Posted"] + [Refusal.ALREADY_SPENT] * 199
+        winner = next(i for i, outcome in enumerate(outcomes) if isinstance(outcome, Posted))
+        exhibits = {outcome.evidence for outcome in outcomes if isinstance(outcome, Conflict)}
+        assert exhibits == {(Evidence(VALUES[8], h("a"), h(f"p{winner}"), h("a") * 2),)}
+        assert await books.balance(shop) == 7
+        assert not await faults(books)
+
+    async def test_no_list_of_overlapping_lists_is_half_spent(self, books: Books, shop: int) -> None:
+        lists = list(itertools.combinations("abcdef", 3))
+        outcomes = await asyncio.gather(
+            *(books.post(deposit(shop, f"p{''.join(names)}", *map(coin, names))) for names in lists)
+        )
+        spent = [names for names, outcome in zip(lists, outcomes, strict=True) if isinstance(outcome, Posted)]
+        assert spent == [("a", "b", "c"), ("d", "e", "f")]
+        assert await books.balance(shop) == 2 * 23
+        assert not await faults(books)
+
+    async def test_two_deposits_of_one_sale_at_once_leave_one(self, books: Books, shop: int) -> None:
+        postings = [deposit(shop, f"p{i}", coin(f"c{i}"), payment_id="sale") for i in range(10)]
+        outcomes = await asyncio.gather(*map(books.post, postings))
+        assert sorted(map(refusal_of, outcomes)) == ["Posted"] + [Refusal.ALREADY_PAID] * 9
+        assert not await faults(books)
+
+    # ------------------------------------------------------------ inquiries
+
+    async def test_an_inquiry_finds_the_verdict_and_what_the_coin_was_spent_on(
+        self, books: Books, clock: ManualClock, shop: int
+    ) -> None:
+        paid = deposit(shop, "p", coin("a"))
+        refused = payment(shop, "q", 8, Refusal.BAD_COIN)
+        await books.post(paid)
+        await books.post(request(payment=refused))
+        assert await books.inquiry(h("p"), VALUES[8], h("a")) == (paid.payment, h("p"), clock.now)
+        assert await books.inquiry(h("q"), VALUES[8], h("a")) == (refused, h("p"), clock.now)
+        assert await books.inquiry(h("r"), VALUES[2], h("a")) == (None, b"", clock.now)
+
+    async def test_an_inquiry_sees_every_deposit_that_was_asked_for_before(
+        self, books: Books, clock: ManualClock, shop: int
+    ) -> None:
+        for i in range(20):
+            paid = deposit(shop, f"p{i}", coin(f"c{i}"), not_after=clock.now + 1)
+            posted = asyncio.ensure_future(books.post(paid))
+            await asyncio.sleep(0)
+            assert (await books.inquiry(h(f"p{i}"), VALUES[8], h(f"c{i}")))[:2] == (paid.payment, h(f"p{i}"))
+            assert posted.done()
+
+    # ------------------------------------------------------------ withdrawals
+
+    async def test_a_withdrawal_debits_the_account_with_commission(self, books: Books) -> None:
+        client = await rich_client(books, 17)
+        assert refusal_of(await books.post(withdrawal(client.number, "a", "b"))) == "Posted"
+        assert await books.balance(client.number) == 0
+        assert not await faults(books)
+
+    async def test_a_withdrawal_of_more_than_the_balance_changes_nothing(self, books: Books) -> None:
+        client = await rich_client(books, 16)
+        assert await books.post(withdrawal(client.number, "a", "b")) == Conflict(Refusal.INSUFFICIENT_FUNDS)
+        assert await books.balance(client.number) == 16
+        assert refusal_of(await books.post(withdrawal(client.number, "a"))) == "Posted"
+
+    async def test_a_blinded_value_is_signed_once(self, books: Books) -> None:
+        client = await rich_client(books)
+        await books.post(withdrawal(client.number, "a"))
+        again = withdrawal(client.number, "b", "a")
+        assert await books.post(again) == Conflict(Refusal.BLINDED_VALUE_REUSED)
+        assert await books.balance(client.number) == 91
+        assert not await faults(books)
+
+    async def test_withdrawals_at_once_cannot_exceed_the_balance_together(self, books: Books) -> None:
+        client = await rich_client(books, 9 * 7 + 8)
+        outcomes = await asyncio.gather(*(books.post(withdrawal(client.number, f"w{i}")) for i in range(50)))
+        assert sorted(map(refusal_of, outcomes)) == ["Posted"] * 7 + [Refusal.INSUFFICIENT_FUNDS] * 43
+        assert await books.balance(client.number) == 8
+        assert not await faults(books)
+
+    async def test_an_account_with_thousands_of_entries_keeps_its_balance(self, books: Books, shop: int) -> None:
+        client = await books.account_by_key(h("alice's key"))
+        assert client is not None
+        balance = await books.balance(client.number)
+        for reference in ("first", "second"):
+            booked = (books.credit(client.number, 1, f"{reference} {i}") for i in range(1100))
+            assert all(await asyncio.gather(*booked))
+            balance += 1100
+            assert await books.balance(client.number) == balance
+            assert await books.balance(client.number) == balance
+        await books.post(withdrawal(client.number, "after"))
+        assert await books.balance(client.number) == balance - 9
+        assert not await faults(books)
+
+    # ------------------------------------------------------------ the order of the refusals
+
+    async def test_of_several_conflicts_the_first_in_the_table_is_told(
+        self, books: Books, clock: ManualClock, shop: int
+    ) -> None:
+        invited = await books.open_account("client", "bob", "Bob", "EUR", b"", h("bob's invitation"))
+        unclaimed = await books.open_account("client", "carol", "Carol", "EUR", b"", h("carol's invitation"))
+        await books.post(request(claim=Claim(invited.number, h("bob's key"))))
+        client = await books.account_by_key(h("alice's key"))
+        assert client is not None
+        await books.post(request(name="known"))
+        paid = deposit(shop, "p", coin("a"), payment_id="sale")
+        await books.post(paid)
+        assert paid.payment is not None
+        bad: dict[str, Any] = {
+            "name": "known",
+            "request_hash": h("another"),
+            "not_after": clock.now,
+            "payment": paid.payment,
+            "spent": (coin("a"),),
+            "claim": Claim(invited.number, h("alice's key")),
+            "issued": ((VALUES[8], h("in circulation 1")),),
+            "entries": (Entry(f"account/{client.number}", -10_000), Entry("cash/EUR", 10_000)),
+        }
+        cures: list[tuple[Conflict, dict[str, Any]]] = [
+            (Conflict(Refusal.REQUEST_ID_REUSED), {"name": "", "request_hash": h("another")}),
+            (Conflict(Refusal.PAYMENT_EXPIRED), {"not_after": 0}),
+            (Conflict("", verdict=paid.payment.verdict), {"payment": payment(shop, "q", 8, payment_id="sale")}),
+            (Conflict(Refusal.ALREADY_PAID), {"payment": payment(shop, "q", 8)}),
+            (
+                Conflict(Refusal.ALREADY_SPENT, (Evidence(VALUES[8], h("a"), h("p"), h("a") * 2),)),
+                {"spent": (coin("b"),)},
+            ),
+            (Conflict(Refusal.INVALID_INVITATION), {"claim": Claim(unclaimed.number, h("alice's key"))}),
+            (Conflict(Refusal.ACCOUNT_EXISTS), {"claim": Claim(unclaimed.number, h("carol's key"))}),
+            (Conflict(Refusal.BLINDED_VALUE_REUSED), {"issued": ()}),
+            (Conflict(Refusal.INSUFFICIENT_FUNDS), {"entries": ()}),
+        ]
+        for conflict, cure in cures:
+            assert await books.post(request("deposit", **bad)) == conflict
+            bad |= cure
+        assert refusal_of(await books.post(request("deposit", **bad))) == "Posted"
+
+    # ------------------------------------------------------------ accounts
+
+    async def test_accounts_are_numbered_and_found(self, books: Books) -> None:
+        alice = await books.open_account("client", "alice", "Alice", "EUR", h("a"), b"")
+        bob = await books.open_account("client", "bob", "Bob", "USD", b"", h("invitation"))
+        assert alice == Account(1001, "client", "alice", "Alice", "EUR", h("a"))
+        assert bob == Account(1002, "client", "bob", "Bob", "USD", b"")
+        assert await books.account_by_key(h("a")) == alice
+        assert await books.account_by_key(b"") is None
+        assert await books.account_by_invitation(h("invitation")) == bob
+        assert await books.account_by_invitation(b"") is None
+        assert await books.accounts() == [(alice, 0), (bob, 0)]
+
+    async def test_an_invitation_is_used_once(self, books: Books) -> None:
+        bob = await books.open_account("client", "bob", "Bob", "EUR", b"", h("invitation"))
+        claims = [request(claim=Claim(bob.number, h(f"key {i}"))) for i in range(10)]
+        outcomes = await asyncio.gather(*map(books.post, claims))
+        assert list(map(refusal_of, outcomes)) == ["Posted"] + [Refusal.INVALID_INVITATION] * 9
+        assert await books.account_by_invitation(h("invitation")) is None
+        held = await books.account_by_key(h("key 0"))
+        assert held is not None
+        assert held.number == bob.number
+
+    async def test_a_key_claims_one_account(self, books: Books) -> None:
+        opened = [await books.open_account("client", f"c{i}", "C", "EUR", b"", h(f"i{i}")) for i in range(5)]
+        claims = [request(claim=Claim(account.number, h("key"))) for account in opened]
+        outcomes = await asyncio.gather(*map(books.post, claims))
+        assert list(map(refusal_of, outcomes)) == ["Posted"] + [Refusal.ACCOUNT_EXISTS] * 4
+        assert await books.account_by_invitation(h("i1")) == opened[1]
+
+    async def test_a_name_is_given_once_for_each_kind(self, books: Books) -> None:
+        await books.open_account("client", "x", "X", "EUR", h("1"), b"")
+        await books.open_account("merchant", "x", "X", "EUR", h("2"), b"")
+        with pytest.raises(AccountNameTaken):
+            await books.open_account("client", "x", "X", "EUR", h("3"), b"")
+
+    async def test_a_key_holds_one_account(self, books: Books) -> None:
+        await books.open_account("client", "x", "X", "EUR", h("1"), b"")
+        with pytest.raises(KeyHasAccount):
+            await books.open_account("client", "y", "Y", "EUR", h("1"), b"")
+
+    @pytest.mark.parametrize(
+        ("kind", "key", "invitation"),
+        [("client", b"", b""), ("owner", h("1"), b""), ("client", b"short", b""), ("client", b"", h("taken"))],
+    )
+    async def test_an_account_that_cannot_be_is_the_callers_fault(
+        self, books: Books, kind: str, key: bytes, invitation: bytes
+    ) -> None:
+        await books.open_account("client", "x", "X", "EUR", b"", h("taken"))
+        with pytest.raises(OurError):
+            await books.open_account(kind, "y", "Y", "EUR", key, invitation)
+        assert len(await books.accounts()) == 1
+
+    async def test_an_unknown_account_has_no_balance(self, books: Books) -> None:
+        with pytest.raises(NoSuchAccount):
+            await books.balance(1001)
+
+    async def test_money_received_is_booked_once_for_each_reference(self, books: Books) -> None:
+        client, shop = await rich_client(books, 100), await shop_of(books)
+        booked = await asyncio.gather(*(books.credit(client.number, 30, "bank statement 7") for _ in range(10)))
+        assert sorted(booked) == [False] * 9 + [True]
+        assert await books.accounts() == [(client, 130), (shop, 0)]
+        for account, amount in ((client.number, 31), (shop.number, 30)):
+            with pytest.raises(ReferenceReused):
+                await books.credit(account, amount, "bank statement 7")
+        assert not await faults(books)
+
+    @pytest.mark.parametrize("amount", [0, -1, 2**53])
+    async def test_no_amount_is_booked_that_is_none(self, books: Books, amount: int) -> None:
+        client = await rich_client(books)
+        with pytest.raises(OurError):
+            await books.credit(client.number, amount, "x")
+
+    async def test_an_unknown_account_is_not_credited(self, books: Books) -> None:
+        with pytest.raises(NoSuchAccount):
+            await books.credit(1001, 5, "x")
+        assert not await faults(books)
+
+    # ------------------------------------------------------------ keysets
+
+    async def test_keysets_are_kept_by_number(self, books: Books) -> None:
+        for number, data in ((1, b"one"), (0, b"zero"), (1, b"one")):
+            await books.add_keyset(number, data)
+        with pytest.raises(OurError):
+            await books.add_keyset(1, b"another")
+        assert await books.keysets() == [b"zero", b"one"]

@@ -1,0 +1,104 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from protocol.bank.account import (
+    TRANSITIONS,
+    AccountEvent,
+    AccountState,
+    Asked,
+    Effects,
+    Posting,
+    Told,
+    certify,
+    step,
+)
+from protocol.bank.desk import Committed, Contradicted, New, Post, Refused
+from protocol.bank.ledger import Claim, Conflict
+from protocol.machine import State
+from protocol.messages import AccountAnswer, Certificate, Signed
+from protocol.refusals import Refusal
+from protocol.signatures import Domain
+from tests.conformance.machine import MachineConformance
+from tests.world import ACCOUNT, BANK, NOW, World
+from tests.world import world as make_world
+
+WORLD = make_world()
+FREE = msgspec.structs.replace(WORLD.account, key=b"")
+LOOK = Asked(WORLD.shop_key, WORLD.account, None, wants=False, balance=700, deadline=NOW + 5)
+CLAIM = Asked(WORLD.shop_key, None, FREE, wants=True, balance=0, deadline=NOW + 5)
+
+
+class TestAccountMachine(MachineConformance):
+    table = TRANSITIONS
+    state_union = AccountState
+    event_union = AccountEvent
+    states = (New(), Posting(), Told(), Refused(Refusal.UNKNOWN_ACCOUNT, ""))
+    events = (
+        LOOK,
+        CLAIM,
+        msgspec.structs.replace(LOOK, held=None),
+        Committed(),
+        Contradicted(Conflict(Refusal.INVALID_INVITATION), NOW),
+    )
+
+    def step(self, state: Any, event: Any) -> tuple[State, Effects]:
+        return step(state, event, BANK, WORLD.identity_seed, NOW)
+
+
+def asked(event: Asked) -> tuple[AccountState, Effects]:
+    return step(New(), event, BANK, WORLD.identity_seed, NOW)
+
+
+def posted(event: Asked) -> tuple[Post, AccountAnswer]:
+    state, (post,) = asked(event)
+    assert state == Posting()
+    assert isinstance(post, Post)
+    return post, AccountAnswer.decode(post.body)
+
+
+def test_to_look_changes_nothing_and_tells_the_balance() -> None:
+    post, answer = posted(LOOK)
+    assert post == Post(body=post.body, not_after=NOW + 5)
+    assert (answer.account, answer.kind, answer.name) == (ACCOUNT, "merchant", "The bookshop")
+    assert (answer.currency, answer.balance) == ("USD", 700)
+
+
+def test_to_claim_gives_the_account_its_key() -> None:
+    post, answer = posted(CLAIM)
+    assert post == Post(body=post.body, claim=Claim(ACCOUNT, WORLD.shop_key), not_after=NOW + 5)
+    assert answer.account == ACCOUNT
+
+
+def test_a_merchant_is_certified_by_the_bank_and_a_client_is_not(world: World) -> None:
+    _, answer = posted(LOOK)
+    statement = Signed.decode(answer.certificate).check(world.identity, Domain.CERTIFICATE)
+    assert Certificate.decode(statement) == msgspec.structs.replace(world.certificate, issued_at=NOW)
+    assert certify(BANK, world.identity_seed, world.client, world.client.key, NOW) == b""
+    _, answer = posted(msgspec.structs.replace(LOOK, held=world.client))
+    assert (answer.kind, answer.certificate) == ("client", b"")
+
+
+@pytest.mark.parametrize(
+    ("event", "refusal"),
+    [
+        (msgspec.structs.replace(LOOK, held=None), Refusal.UNKNOWN_ACCOUNT),
+        (msgspec.structs.replace(CLAIM, invited=None), Refusal.INVALID_INVITATION),
+        (msgspec.structs.replace(CLAIM, invited=None, held=WORLD.account), Refusal.INVALID_INVITATION),
+        (msgspec.structs.replace(CLAIM, held=WORLD.account), Refusal.ACCOUNT_EXISTS),
+        (msgspec.structs.replace(CLAIM, key=b"\1" + bytes(31)), Refusal.BAD_SIGNATURE),
+    ],
+    ids=["no account", "no invitation", "no invitation but an account", "two accounts", "key of small order"],
+)
+def test_a_request_is_refused_and_changes_nothing(event: Asked, refusal: Refusal) -> None:
+    state, effects = asked(event)
+    assert isinstance(state, Refused)
+    assert (state.refusal, effects) == (refusal, ())
+
+
+def test_the_books_decide_who_was_first() -> None:
+    event = Contradicted(Conflict(Refusal.INVALID_INVITATION), NOW)
+    state, effects = step(Posting(), event, BANK, WORLD.identity_seed, NOW)
+    assert (state, effects) == (Refused("invalid_invitation", "the invitation was used"), ())
+    assert step(Posting(), Committed(), BANK, WORLD.identity_seed, NOW) == (Told(), ())

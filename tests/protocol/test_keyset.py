@@ -1,0 +1,271 @@
+import hashlib
+from typing import Any
+
+import msgspec
+import pytest
+
+from protocol.blind_rsa import PublicKey, WeakKey
+from protocol.errors import PeerError
+from protocol.keyset import (
+    Denomination,
+    KeyRing,
+    Keyset,
+    SignedKeyset,
+    check_successor,
+    fingerprint,
+    open_keyset,
+)
+from protocol.refusals import Refusal
+from protocol.signatures import Domain, sign
+from tests.world import BANK, DAY, NOW, World, alter, altered, denomination, rsa_key, seed
+from tests.world import world as make_world
+
+CENTS = make_world().keyset.denominations[0]
+
+
+def changed(struct: Any, **fields: Any) -> Any:
+    return msgspec.structs.replace(struct, **fields)
+
+
+def announce(world: World, **fields: Any) -> bytes:
+    return SignedKeyset.sign(world.identity_seed, changed(world.keyset, **fields)).encode()
+
+
+def refusal_of(world: World, data: bytes, bank: str = BANK, pinned: str | None = None) -> Refusal:
+    with pytest.raises(PeerError) as caught:
+        open_keyset(bank, fingerprint(world.identity) if pinned is None else pinned, data)
+    return caught.value.refusal
+
+
+# ---------------------------------------------------------------- denominations
+
+
+def test_a_denomination_id_depends_on_every_field() -> None:
+    ids = {CENTS.id, *(alter(CENTS, field).id for field in Denomination.__struct_fields__)}
+    assert len(ids) == 1 + len(Denomination.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [(2, 1, 3, 4), (1, 1, 2, 3), (1, 3, 2, 4), (1, 2, 4, 3), (4, 3, 2, 1)],
+    ids=str,
+)
+def test_dates_out_of_order_are_refused(dates: tuple[int, int, int, int]) -> None:
+    mint_from, mint_until, spend_until, redeem_until = dates
+    wrong = changed(
+        CENTS, mint_from=mint_from, mint_until=mint_until, spend_until=spend_until, redeem_until=redeem_until
+    )
+    with pytest.raises(PeerError) as caught:
+        wrong.check()
+    assert caught.value.refusal is Refusal.UNKNOWN_DENOMINATION
+
+
+def test_dates_may_coincide_but_for_the_first_two() -> None:
+    changed(CENTS, mint_from=1, mint_until=2, spend_until=2, redeem_until=2).check()
+
+
+def weak_keys() -> dict[str, bytes]:
+    numbers = rsa_key("USD 100").private_numbers()
+    return {
+        "no key": b"x",
+        "a key of half the size": PublicKey(numbers.p * 3 | 1, 65537).to_der(),
+        "another exponent": PublicKey(numbers.public_numbers.n, 3).to_der(),
+    }
+
+
+@pytest.mark.parametrize("name", weak_keys())
+def test_a_weak_key_is_refused_wherever_it_is_announced(world: World, name: str) -> None:
+    weak = changed(CENTS, public_key=weak_keys()[name])
+    with pytest.raises(WeakKey):
+        weak.check()
+    assert refusal_of(world, announce(world, denominations=(weak,))) is Refusal.UNKNOWN_DENOMINATION
+
+
+# ---------------------------------------------------------------- opening
+
+
+def test_an_announced_keyset_opens_with_the_pinned_fingerprint(world: World) -> None:
+    opened = open_keyset(BANK, fingerprint(world.identity), announce(world))
+    assert opened == world.keyset
+    assert opened.hash == hashlib.sha256(b"ecash/v1 keyset\0" + opened.encode()).digest()
+    assert opened.envelope_key == world.bank_envelope.public
+
+
+def test_the_fingerprint_is_sha_256_of_the_identity_key(world: World) -> None:
+    assert fingerprint(world.identity) == hashlib.sha256(world.identity).hexdigest()
+
+
+def test_denominations_that_were_checked_before_are_not_checked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+    monkeypatch.setattr(Denomination, "check", lambda self: seen.append(self.id))
+    ids = [one.id for one in world.keyset.denominations]
+    open_keyset(BANK, fingerprint(world.identity), announce(world), checked=ids[1:])
+    assert seen == ids[:1]
+
+
+def test_another_bank_or_fingerprint_is_refused(world: World) -> None:
+    data = announce(world)
+    assert refusal_of(world, data, bank="south") is Refusal.WRONG_BANK
+    assert refusal_of(world, data, pinned=fingerprint(seed("other"))) is Refusal.WRONG_BANK
+    assert refusal_of(world, data, pinned="") is Refusal.WRONG_BANK
+    assert refusal_of(world, data, pinned=fingerprint(world.identity).upper()) is Refusal.WRONG_BANK
+
+
+@pytest.mark.parametrize("version", [0, 2, -1, 2**63])
+def test_another_version_is_unknown(world: World, version: int) -> None:
+    assert refusal_of(world, announce(world, version=version)) is Refusal.UNKNOWN_VERSION
+
+
+def test_a_bad_signature_is_refused(world: World) -> None:
+    good = SignedKeyset.decode(announce(world))
+    for wrong in (
+        alter(good, "signature"),
+        SignedKeyset.sign(seed("other"), world.keyset),
+        changed(good, keyset=changed(world.keyset, issued_at=NOW).encode()),
+        SignedKeyset(good.keyset, sign(world.identity_seed, Domain.CATALOG, good.keyset)),
+    ):
+        assert refusal_of(world, wrong.encode()) is Refusal.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("identity", [b"\1" + bytes(31), bytes(32), b"\2" + bytes(31)], ids=bytes.hex)
+def test_an_identity_under_which_anybody_signs_is_refused_although_it_is_pinned(world: World, identity: bytes) -> None:
+    keyset = changed(world.keyset, identity=identity).encode()
+    forged = SignedKeyset(keyset, b"\1" + bytes(63))
+    assert refusal_of(world, forged.encode(), pinned=fingerprint(identity)) is Refusal.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"number": 1}, {"chain": (bytes(32),)}, {"number": 2, "chain": (bytes(32),)}, {"envelope_keys": ()}],
+    ids=str,
+)
+def test_a_chain_of_wrong_length_or_no_envelope_key_is_malformed(world: World, fields: dict[str, Any]) -> None:
+    assert refusal_of(world, announce(world, **fields)) is Refusal.MALFORMED
+
+
+def test_what_is_no_keyset_is_malformed(world: World) -> None:
+    for data in (b"", b"\xc1", announce(world)[:-1], announce(world) + b"\0", SignedKeyset(b"x", bytes(64)).encode()):
+        assert refusal_of(world, data) is Refusal.MALFORMED
+
+
+@pytest.mark.parametrize("twin", [CENTS, alter(CENTS, "value"), alter(CENTS, "redeem_until")], ids=["all", "key", "too"])
+def test_a_key_that_stands_twice_is_refused_under_whatever_value(world: World, twin: Denomination) -> None:
+    """One signature would make two coins of different worth."""
+    assert refusal_of(world, announce(world, denominations=(CENTS, twin))) is Refusal.UNKNOWN_DENOMINATION
+
+
+# ---------------------------------------------------------------- succession
+
+
+def successor(known: Keyset, **fields: Any) -> Keyset:
+    new: Keyset = changed(known, number=known.number + 1, chain=(*known.chain, known.hash), issued_at=NOW)
+    return changed(new, **fields)  # type: ignore[no-any-return]
+
+
+def detail_of(known: Keyset, new: Keyset) -> str:
+    with pytest.raises(PeerError) as caught:
+        check_successor(known, new)
+    assert caught.value.refusal is Refusal.MALFORMED
+    return caught.value.detail
+
+
+def test_the_same_keyset_and_any_later_one_of_its_chain_succeed(world: World) -> None:
+    second = successor(world.keyset)
+    third = successor(second, denominations=(*second.denominations, denomination("JPY", 100)))
+    for known, new in ((world.keyset, world.keyset), (world.keyset, second), (world.keyset, third), (second, third)):
+        check_successor(known, new)
+
+
+def test_a_keyset_is_not_rolled_back(world: World) -> None:
+    assert "rolled back" in detail_of(successor(world.keyset), world.keyset)
+
+
+@pytest.mark.parametrize("field", ["issued_at", "limits", "withdrawal_commission", "denominations"])
+def test_two_keysets_of_one_number_are_a_fork(world: World, field: str) -> None:
+    assert "forked" in detail_of(world.keyset, changed(world.keyset, **{field: altered(getattr(world.keyset, field))}))
+
+
+def test_a_chain_without_the_known_keyset_is_a_fork(world: World) -> None:
+    known = successor(world.keyset)
+    other = successor(changed(world.keyset, issued_at=NOW - 5))
+    assert "forked" in detail_of(known, other)
+    assert "forked" in detail_of(known, successor(other))
+    swapped = successor(known)
+    assert "forked" in detail_of(known, changed(swapped, chain=swapped.chain[::-1]))
+
+
+def test_a_denomination_does_not_vanish_before_its_redeem_until(world: World) -> None:
+    gone = world.keyset.denominations[1:]
+    until = world.keyset.denominations[0].redeem_until
+    assert "withdrawn" in detail_of(
+        world.keyset, successor(world.keyset, denominations=gone, issued_at=until - 1)
+    )
+    check_successor(world.keyset, successor(world.keyset, denominations=gone, issued_at=until))
+
+
+@pytest.mark.parametrize("field", sorted(set(Denomination.__struct_fields__) - {"public_key"}))
+def test_the_description_of_a_denomination_does_not_change(world: World, field: str) -> None:
+    first, *others = world.keyset.denominations
+    new = successor(world.keyset, denominations=(alter(first, field), *others))
+    assert "changed" in detail_of(world.keyset, new)
+
+
+# ---------------------------------------------------------------- key ring
+
+
+def test_a_key_ring_finds_denominations_and_their_keys(world: World) -> None:
+    for one in world.keyset.denominations:
+        assert world.ring.denomination(one.id) == one
+        assert world.ring.key(one.id).to_der() == one.public_key
+
+
+@pytest.mark.parametrize("unknown", [b"", bytes(32), altered(CENTS.id)], ids=bytes.hex)
+def test_an_unknown_denomination_is_refused_whatever_it_is_asked_for(world: World, unknown: bytes) -> None:
+    ring = world.ring
+    for ask in (ring.denomination, ring.key, lambda key: ring.mintable(key, NOW), lambda key: ring.spendable(key, NOW)):
+        with pytest.raises(PeerError) as caught:
+            ask(unknown)
+        assert caught.value.refusal is Refusal.UNKNOWN_DENOMINATION
+
+
+def assert_closed(ask: Any, now: int) -> None:
+    with pytest.raises(PeerError) as caught:
+        ask(CENTS.id, now)
+    assert caught.value.refusal is Refusal.DENOMINATION_CLOSED
+
+
+def test_coins_are_minted_from_the_first_millisecond_to_the_last(world: World) -> None:
+    assert_closed(world.ring.mintable, CENTS.mint_from - 1)
+    assert world.ring.mintable(CENTS.id, CENTS.mint_from) == CENTS
+    assert world.ring.mintable(CENTS.id, CENTS.mint_until - 1) == CENTS
+    assert_closed(world.ring.mintable, CENTS.mint_until)
+
+
+def test_coins_are_spent_to_the_last_millisecond(world: World) -> None:
+    assert world.ring.spendable(CENTS.id, CENTS.mint_from - 1) == CENTS
+    assert world.ring.spendable(CENTS.id, CENTS.spend_until - 1) == CENTS
+    assert_closed(world.ring.spendable, CENTS.spend_until)
+
+
+def test_what_is_minted_now_is_listed_by_value(world: World) -> None:
+    assert world.ring.current("USD", NOW) == {value: world.ids["USD", value] for value in (100, 200, 500)}
+    assert world.ring.current("EUR", NOW) == {100: world.ids["EUR", 100]}
+    assert world.ring.current("JPY", NOW) == {}
+    assert world.ring.current("USD", CENTS.mint_from - 1) == {}
+    assert world.ring.current("USD", CENTS.mint_from)[100] == CENTS.id
+    assert world.ring.current("USD", CENTS.mint_until - 1)[100] == CENTS.id
+    assert world.ring.current("USD", CENTS.mint_until) == {}
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_denominations_with_one_value_the_last_to_expire_is_current(world: World, first: bool) -> None:
+    younger = changed(
+        CENTS,
+        public_key=world.ring.key(world.ids["EUR", 100]).to_der(),
+        spend_until=CENTS.spend_until + DAY,
+        redeem_until=CENTS.redeem_until + DAY,
+    )
+    pair = (younger, CENTS) if first else (CENTS, younger)
+    assert KeyRing(changed(world.keyset, denominations=pair)).current("USD", NOW) == {100: younger.id}
