@@ -1,7 +1,8 @@
 """The table of refusal codes, in order of precedence.
 
 When several apply, the first one in the table is the answer. Idempotence comes before everything that depends
-on state: a request that was answered once gets the same answer again, whatever has changed since.
+on state: a request that was answered once gets the same answer again, whatever has changed since. Coins are looked
+up one after the other: among `wrong_currency`, `unknown_denomination` and `denomination_closed` the first coin decides.
 """
 
 from enum import StrEnum
@@ -42,9 +43,9 @@ class Refusal(StrEnum):
     BLINDED_VALUE_REUSED = "blinded_value_reused"
     DUPLICATE_COIN = "duplicate_coin"
     AMOUNT_MISMATCH = "amount_mismatch"
+    PAYMENT_EXPIRED = "payment_expired"
     BAD_COIN = "bad_coin"
     BAD_SPEND_SIGNATURE = "bad_spend_signature"
-    PAYMENT_EXPIRED = "payment_expired"
     ALREADY_PAID = "already_paid"
     ALREADY_SPENT = "already_spent"
     INSUFFICIENT_FUNDS = "insufficient_funds"
@@ -83,9 +84,9 @@ TABLE: Final[dict[Refusal, Entry]] = {
     Refusal.BLINDED_VALUE_REUSED: Entry(Advice.FINAL, "A blinded value was signed before, or stands here twice."),
     Refusal.DUPLICATE_COIN: Entry(Advice.FINAL, "The same coin stands twice in the parcel."),
     Refusal.AMOUNT_MISMATCH: Entry(Advice.FINAL, "The coins do not add up to the amount."),
+    Refusal.PAYMENT_EXPIRED: Entry(Advice.FINAL, "The deposit came after the payment's deposit-before."),
     Refusal.BAD_COIN: Entry(Advice.FINAL, "A coin does not carry this bank's signature."),
     Refusal.BAD_SPEND_SIGNATURE: Entry(Advice.FINAL, "A coin was not spent on this payment by its holder."),
-    Refusal.PAYMENT_EXPIRED: Entry(Advice.FINAL, "The deposit came after the payment's deposit-before."),
     Refusal.ALREADY_PAID: Entry(Advice.FINAL, "This sale was paid by another payment."),
     Refusal.ALREADY_SPENT: Entry(Advice.FINAL, "A coin was spent before; the evidence is its earlier signature."),
     Refusal.INSUFFICIENT_FUNDS: Entry(Advice.FINAL, "The account does not hold the amount and its commission."),

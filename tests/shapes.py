@@ -5,10 +5,11 @@ A *wire value* is what stands in MessagePack before it has a type: numbers, text
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import msgspec.inspect as shape
 from hypothesis import strategies as st
 
@@ -18,7 +19,17 @@ from protocol.commission import Commission
 from protocol.money import MAX_AMOUNT
 
 _SAMPLES: Final = {"currency": "USD", "name": "north-1", "kind": "merchant"}
-_UNTYPED: Final = (None, False, True, 1.0, float("nan"), {}, {0: 0}, msgpack.ExtType(1, b"x" * 16), msgpack.Timestamp(1))
+_UNTYPED: Final[tuple[Any, ...]] = (
+    None,
+    False,
+    True,
+    1.0,
+    float("nan"),
+    {},
+    {0: 0},
+    msgpack.ExtType(1, b"x" * 16),
+    msgpack.Timestamp(1),
+)
 
 
 def message_types() -> list[type[Message]]:
@@ -63,7 +74,9 @@ def strategy(kind: shape.Type) -> st.SearchStrategy[Any]:
         case shape.StructType(cls=cls) if cls is Commission:
             sums = st.integers(0, MAX_AMOUNT)
             bounds = st.tuples(sums, sums).map(sorted)
-            return st.builds(lambda flat, rate, pair: Commission(flat, rate, *pair), sums, st.integers(0, 10**6), bounds)
+            return st.builds(
+                lambda flat, rate, pair: Commission(flat, rate, *pair), sums, st.integers(0, 10**6), bounds
+            )
         case shape.StructType():
             return st.builds(kind.cls, *(strategy(field.type) for field in kind.fields))
         case _:
@@ -95,8 +108,6 @@ def smallest(kind: shape.Type) -> Any:
 
 
 def pattern_fits(pattern: str, text: str) -> bool:
-    import re
-
     return re.search(pattern, text) is not None
 
 
@@ -104,7 +115,8 @@ def wrong(kind: shape.Type) -> Iterator[Any]:
     """Wire values that a field of this type must refuse: other types, and just outside its bounds."""
     right = type(smallest(kind))
     yield from (value for value in _UNTYPED if type(value) is not right)
-    yield from (value for value in (1, "x", b"x" * 32, [], [[]], [None] * 1000) if type(value) is not right)
+    typed: tuple[Any, ...] = (1, "x", b"x" * 32, [], [[]], [None] * 1000)
+    yield from (value for value in typed if type(value) is not right)
     match kind:
         case shape.IntType():
             yield from (2**64 - 1,) if kind.le is not None else ()
@@ -115,7 +127,7 @@ def wrong(kind: shape.Type) -> Iterator[Any]:
             yield from ("", good + "\n", "\n" + good, good + "\0", good.swapcase() + "!", "é", good * 40)
         case shape.StrType() | shape.BytesType() | shape.VarTupleType():
             one = smallest(kind.item_type) if isinstance(kind, shape.VarTupleType) else None
-            filler: Any = {str: "x", bytes: b"x", list: [one]}[right]
+            filler: Any = [one] if right is list else right(b"x") if right is bytes else "x"
             yield from (filler * (kind.min_length - 1),) if kind.min_length else ()
             yield from (filler * (kind.max_length + 1),) if kind.max_length else ()
         case shape.TupleType() | shape.StructType():

@@ -226,6 +226,8 @@ class SqliteBooks:
 
     async def snapshot(self) -> Snapshot:
         """See `Books.snapshot`. It is read over a connection of its own, for it may take long."""
+        if not self._open:
+            raise BooksUnavailable("the books are closed")
         return await asyncio.to_thread(self._snapshot)
 
     def _snapshot(self) -> Snapshot:

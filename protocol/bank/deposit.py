@@ -17,7 +17,7 @@ from ..machine import Event, State, arrows
 from ..messages import DepositAnswer, DepositRequest, Exhibits, Parcel, PaymentInfo, Signed, Verdict
 from ..refusals import Refusal
 from ..signatures import Domain
-from .desk import Account, Committed, Contradicted, New, Post, Refused, known
+from .desk import Account, Committed, Contradicted, New, Post, Refused, contradicted, known
 from .ledger import Conflict, Payment, Spending, deposit_entries
 
 
@@ -92,9 +92,9 @@ TRANSITIONS: Final = arrows(
     ([New], [NotTheirs], [Refused]),
     ([New], [SettledBefore], [Settled]),
     ([Posting], [Committed], [Accepted]),
-    ([Posting], [Contradicted], [Refusing, Settled]),
+    ([Posting], [Contradicted], [Refusing, Settled, Refused]),
     ([Refusing], [Committed], [Settled]),
-    ([Refusing], [Contradicted], [Settled]),
+    ([Refusing], [Contradicted], [Settled, Refused]),
 )
 
 
@@ -117,11 +117,13 @@ def step(state: DepositState, event: DepositEvent, sign: Sign) -> tuple[DepositS
             return Accepted(), ()
         case ((Posting() | Refusing()), Contradicted()) if event.conflict.verdict:
             return Settled(event.conflict.verdict), ()
-        case Posting(), Contradicted():
+        case Posting(), Contradicted() if event.conflict.refusal != Refusal.REQUEST_ID_REUSED:
             info, key = state.examined.info, state.examined.parcel.evidence_key
             return _refuse(info, event.conflict, key, event.now, sign)
         case Refusing(), Committed():
             return Settled(b""), ()
+        case ((Posting() | Refusing()), Contradicted()):
+            return contradicted(event), ()  # a fault of the request, not of the payment: no verdict
         case _:
             raise IllegalTransition(state, event)
 

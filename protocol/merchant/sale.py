@@ -185,10 +185,9 @@ def _payment(
             return state, (RefusePayment(event.digest, Refusal.PENDING),)
         case Lapsed():
             return state, (RefusePayment(event.digest, Refusal.SALE_EXPIRED),)
-        case Offered() | Declined():
-            if event.now >= state.offer.expires:
-                return Lapsed(state.offer), (RefusePayment(event.digest, Refusal.SALE_EXPIRED),)
-            return Depositing(state.offer, event.digest), (StartDeposit(event.digest, event.info, event.parcel),)
+    if event.now >= state.offer.expires:
+        return Lapsed(state.offer), (RefusePayment(event.digest, Refusal.SALE_EXPIRED),)
+    return Depositing(state.offer, event.digest), (StartDeposit(event.digest, event.info, event.parcel),)
 
 
 def agrees(info: PaymentInfo, payreq: Payreq) -> bool:

@@ -1,4 +1,4 @@
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,22 +127,22 @@ def test_a_message_may_have_as_many_bytes_as_the_bound_and_no_more() -> None:
     assert_malformed(bytes(MAX_MESSAGE + 1))
 
 
+def decoded(data: bytes) -> Sample | Refusal:
+    try:
+        return Sample.decode(data)
+    except PeerError as error:
+        return error.refusal
+
+
 @given(st.binary(max_size=64))
 def test_bytes_are_a_message_or_malformed(data: bytes) -> None:
-    try:
-        message = Sample.decode(data)
-    except PeerError as error:
-        assert error.refusal is Refusal.MALFORMED
-    else:
-        assert message.encode() == data
+    got = decoded(data)
+    assert got is Refusal.MALFORMED if isinstance(got, Refusal) else got.encode() == data
 
 
 @given(st.integers(0, len(ENCODED) - 1), st.integers(0, 255))
 def test_a_message_with_one_byte_changed_is_another_message_or_malformed(index: int, byte: int) -> None:
     changed = ENCODED[:index] + bytes([byte]) + ENCODED[index + 1 :]
-    try:
-        message = Sample.decode(changed)
-    except PeerError as error:
-        assert error.refusal is Refusal.MALFORMED
-    else:
-        assert (message == SAMPLE) == (changed == ENCODED)
+    got = decoded(changed)
+    assert got in (Refusal.MALFORMED, SAMPLE) or (isinstance(got, Sample) and got.encode() == changed)
+    assert (got == SAMPLE) == (changed == ENCODED)

@@ -37,7 +37,9 @@ def commissions(draw: st.DrawFn) -> Commission:
         (Commission(2, 10_000, 5, 8), 0, 0),
     ],
 )
-def test_a_fraction_is_rounded_to_the_nearest_unit_and_the_bounds_hold(commission: Commission, amount: int, charge: int) -> None:
+def test_a_fraction_is_rounded_to_the_nearest_unit_and_the_bounds_hold(
+    commission: Commission, amount: int, charge: int
+) -> None:
     assert commission.charge(amount) == charge
 
 

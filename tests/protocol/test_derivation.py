@@ -30,11 +30,14 @@ SECRETS: list[tuple[Callable[[Root], bytes], bytes, int]] = [
     (lambda root: root.blinding(ID, 1, 2, 256), b"blinding\0\0\x10" + ID + b"\0\x08\0\0\0\1\0\0\0\2", 256),
     (lambda root: root.answer_key(ID), b"answer key\0\0\x10" + ID, 32),
     (lambda root: root.evidence_key(ID), b"evidence key\0\0\x10" + ID, 32),
+    (lambda root: root.note_key(ID), b"note key\0\0\x10" + ID, 32),
     (lambda root: root.payer_salt(ID), b"payer salt\0\0\x10" + ID, 16),
 ]
 
 
-@pytest.mark.parametrize(("secret", "info", "length"), SECRETS, ids=[info.split(b"\0")[0].decode() for _, info, _ in SECRETS])
+@pytest.mark.parametrize(
+    ("secret", "info", "length"), SECRETS, ids=[info.split(b"\0")[0].decode() for _, info, _ in SECRETS]
+)
 def test_a_secret_is_hkdf_of_its_name_and_parts(secret: Callable[[Root], bytes], info: bytes, length: int) -> None:
     assert secret(ROOT) == hkdf(bytes(range(64)), info, length)
     assert secret(Root(bytes(64))) == hkdf(bytes(64), info, length)

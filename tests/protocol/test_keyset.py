@@ -150,7 +150,9 @@ def test_what_is_no_keyset_is_malformed(world: World) -> None:
         assert refusal_of(world, data) is Refusal.MALFORMED
 
 
-@pytest.mark.parametrize("twin", [CENTS, alter(CENTS, "value"), alter(CENTS, "redeem_until")], ids=["all", "key", "too"])
+@pytest.mark.parametrize(
+    "twin", [CENTS, alter(CENTS, "value"), alter(CENTS, "redeem_until")], ids=["all", "key", "too"]
+)
 def test_a_key_that_stands_twice_is_refused_under_whatever_value(world: World, twin: Denomination) -> None:
     """One signature would make two coins of different worth."""
     assert refusal_of(world, announce(world, denominations=(CENTS, twin))) is Refusal.UNKNOWN_DENOMINATION
@@ -199,9 +201,7 @@ def test_a_chain_without_the_known_keyset_is_a_fork(world: World) -> None:
 def test_a_denomination_does_not_vanish_before_its_redeem_until(world: World) -> None:
     gone = world.keyset.denominations[1:]
     until = world.keyset.denominations[0].redeem_until
-    assert "withdrawn" in detail_of(
-        world.keyset, successor(world.keyset, denominations=gone, issued_at=until - 1)
-    )
+    assert "withdrawn" in detail_of(world.keyset, successor(world.keyset, denominations=gone, issued_at=until - 1))
     check_successor(world.keyset, successor(world.keyset, denominations=gone, issued_at=until))
 
 
@@ -216,6 +216,7 @@ def test_the_description_of_a_denomination_does_not_change(world: World, field: 
 
 
 def test_a_key_ring_finds_denominations_and_their_keys(world: World) -> None:
+    assert dict(world.ring.items()) == {one.id: one for one in world.keyset.denominations}
     for one in world.keyset.denominations:
         assert world.ring.denomination(one.id) == one
         assert world.ring.key(one.id).to_der() == one.public_key

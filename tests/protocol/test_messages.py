@@ -2,7 +2,7 @@ import hashlib
 import hmac
 from itertools import pairwise
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import msgspec.inspect as shape
 import pytest
 from hypothesis import HealthCheck, given, settings

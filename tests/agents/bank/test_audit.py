@@ -11,7 +11,7 @@ from agents.bank.sqlite import SqliteBooks
 from agents.bank.store import Books
 from protocol.bank.ledger import Claim, coins_ledger
 from protocol.refusals import Refusal
-from tests.conformance.books import (
+from tests.conformance.bookkeeping import (
     DENOMINATIONS,
     VALUES,
     ManualClock,

@@ -18,9 +18,9 @@ from agents.bank.store import Books, BooksUnavailable
 from agents.database import NewerSchema
 from protocol.bank.ledger import Conflict, Posted, Posting, Repeated
 from protocol.refusals import Refusal
-from tests.conformance.books import (
+from tests.conformance.accounts import AccountsConformance
+from tests.conformance.bookkeeping import (
     VALUES,
-    BooksConformance,
     ManualClock,
     OpenBooks,
     coin,
@@ -34,9 +34,10 @@ from tests.conformance.books import (
     shop_of,
     withdrawal,
 )
+from tests.conformance.books import BooksConformance
 
 
-class TestSqliteBooks(BooksConformance):
+class TestSqliteBooks(BooksConformance, AccountsConformance):
     @pytest.fixture
     def open_books(self, clock: ManualClock, tmp_path: Path) -> OpenBooks:
         return lambda: SqliteBooks(tmp_path / "books.db", clock)
@@ -126,7 +127,7 @@ OTHER = """
 import asyncio, sys, time
 from pathlib import Path
 from agents.bank.sqlite import SqliteBooks
-from tests.conformance.books import request
+from tests.conformance.bookkeeping import request
 
 async def main():
     async with SqliteBooks(Path(sys.argv[1]), lambda: 1) as books:

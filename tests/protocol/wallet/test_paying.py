@@ -26,7 +26,6 @@ from protocol.messages import (
 )
 from protocol.refusals import Refusal
 from protocol.signatures import Domain
-from protocol.wallet.payment import INQUIRE, PAY, Payment, ReceiptArrived, RefusalByBank
 from protocol.wallet.paying import (
     PARCEL,
     open_catalog,
@@ -37,6 +36,7 @@ from protocol.wallet.paying import (
     read_verdict,
     write_payment,
 )
+from protocol.wallet.payment import INQUIRE, PAY, Payment, ReceiptArrived, RefusalByBank
 from tests.world import BANK, HOUR, IDS, NOW, SHOP, World, alter, altered, seed
 from tests.world import world as make_world
 

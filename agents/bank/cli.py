@@ -1,0 +1,248 @@
+"""`ecash bank`: make a bank, open accounts, run it, audit it."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from broker.address import BrokerUrl
+from protocol.keyset import Keyset, SignedKeyset
+from protocol.messages import MERCHANT
+from protocol.money import format_minor, parse_amount
+from protocol.topics import check_name
+
+from ..invitation import hash_invitation, write_invitation
+from ..service import until_stopped
+from ..terminal import JsonFlag, LogLevel, default_home, fail, home_option, out, print_json, run, table, told
+from ..world import SystemClock, SystemEntropy
+from .audit import Report, audit
+from .home import DEFAULT_LARGEST, Settings, address_of, create, keys_of, settings_of, sign_keyset
+from .service import open_books, serve
+from .store import Snapshot
+
+app = typer.Typer(no_args_is_help=True, help="The bank: it signs coins that it cannot see, and takes them back once.")
+
+_HOME: Final = default_home("bank")
+Home = Annotated[Path, home_option("bank")]
+
+
+@app.command()
+@told
+def init(
+    name: Annotated[str, typer.Option(help="The bank's name on topics: a-z, 0-9 and '-'.")] = "bank",
+    currency: Annotated[str, typer.Option(help="ISO 4217 code of the currency it keeps accounts in.")] = "USD",
+    broker: Annotated[
+        str, typer.Option(envvar="ECASH_BROKER", help="Where it will be reached: mqtt://[user:password@]host[:port].")
+    ] = "mqtt://127.0.0.1:1883",
+    withdrawal_commission: Annotated[
+        str, typer.Option(help="What a client pays on top of a withdrawal, such as '1%' or '0.5% + 0.02'.")
+    ] = "0",
+    deposit_commission: Annotated[str, typer.Option(help="What a merchant is charged of a deposit.")] = "0",
+    largest_denomination: Annotated[
+        int, typer.Option(min=0, max=40, help="Coins are worth 1, 2, 4 … up to two to the power of this.")
+    ] = DEFAULT_LARGEST,
+    home: Home = _HOME,
+) -> None:
+    """Make a new bank: its keys, its first keyset, its empty books.
+
+    Example: ecash bank init --currency USD --withdrawal-commission 1% --deposit-commission 0.5%
+    """
+    clock, entropy = SystemClock(), SystemEntropy()
+    BrokerUrl.parse(broker)
+    settings = Settings(
+        name=check_name(name),
+        currency=currency,
+        broker=broker,
+        presence=entropy.bytes(12).hex(),
+        withdrawal_commission=withdrawal_commission,
+        deposit_commission=deposit_commission,
+        largest_denomination=largest_denomination,
+    )
+    with out.status(f"Making {largest_denomination + 1} denomination keys …"):
+        keyset = create(home, settings, clock, entropy)
+    run(_enter(home, keyset))
+    out.print(f"Bank [bold]{name}[/] is made in {home}. Its address, for customers:", soft_wrap=True)
+    out.print(str(address_of(settings, keys_of(home).identity)), soft_wrap=True)
+    out.print(f"Next: [bold]ecash bank run --home {home}[/]", soft_wrap=True)
+
+
+async def _enter(home: Path, keyset: Keyset) -> None:
+    async with open_books(home, SystemClock()) as books:
+        await books.add_keyset(keyset.number, sign_keyset(keys_of(home).identity, keyset))
+
+
+@app.command("run")
+@told
+def run_bank(home: Home = _HOME, log: LogLevel = "info") -> None:
+    """Serve requests until Ctrl-C or SIGTERM.
+
+    Example: ecash bank run --home ~/.ecash/bank
+    """
+    run(until_stopped(serve(home, SystemClock())), log)
+
+
+@app.command()
+@told
+def address(home: Home = _HOME) -> None:
+    """Print the bank's address, which pins its identity key.
+
+    Example: ecash bank address
+    """
+    out.print(str(address_of(settings_of(home), keys_of(home).identity)), soft_wrap=True)
+
+
+@app.command()
+@told
+def open_account(
+    name: Annotated[str, typer.Argument(help="The holder's name; a merchant's is also its name on topics.")],
+    kind: Annotated[str, typer.Option(help="client or merchant.")] = "client",
+    title: Annotated[str, typer.Option(help="The name that people see; the plain name unless given.")] = "",
+    key: Annotated[str, typer.Option(help="The holder's public key (64 hex digits), if it is known.")] = "",
+    home: Home = _HOME,
+    as_json: JsonFlag = False,
+) -> None:
+    """Open an account: for a known key, or with a one-time invitation that its holder claims it with.
+
+    Example: ecash bank open-account shop --kind merchant --title "Blue Note Records"
+    """
+    if kind not in {"client", MERCHANT}:
+        fail(f"an account is a client's or a merchant's, not a {kind}'s")
+    holder = bytes.fromhex(key)
+    secret = b"" if holder else SystemEntropy().bytes(16)
+    currency = settings_of(home).currency
+
+    async def open_it() -> int:
+        async with open_books(home, SystemClock()) as books:
+            hashed = hash_invitation(secret) if secret else b""
+            opened = await books.open_account(kind, check_name(name), title or name, currency, holder, hashed)
+            return opened.number
+
+    number = run(open_it())
+    invitation = write_invitation(secret) if secret else ""
+    if as_json:
+        print_json({"account": number, "kind": kind, "name": name, "currency": currency, "invitation": invitation})
+        return
+    out.print(f"Account {number} is open for {kind} {name}.")
+    if invitation:
+        out.print(f"One-time invitation: [bold]{invitation}[/]")
+
+
+@app.command()
+@told
+def credit(
+    account: Annotated[int, typer.Argument(help="The account's number.")],
+    amount: Annotated[str, typer.Argument(help="An amount, such as 100.00.")],
+    reference: Annotated[
+        str, typer.Option(help="What this money is, once and for all: crediting it again changes nothing.")
+    ],
+    home: Home = _HOME,
+    as_json: JsonFlag = False,
+) -> None:
+    """Credit an account with money that the bank has received.
+
+    Example: ecash bank credit 1001 100.00 --reference "cash 2026-11-22 #1"
+    """
+    paid = parse_amount(amount, settings_of(home).currency)
+
+    async def book() -> bool:
+        async with open_books(home, SystemClock()) as books:
+            return await books.credit(account, paid.value, reference)
+
+    booked = run(book())
+    if as_json:
+        print_json({"account": account, "amount": paid.value, "currency": paid.currency, "booked": booked})
+    elif booked:
+        out.print(f"Account {account} is credited with {paid}.")
+    else:
+        out.print("This was credited before, under the same reference; nothing has changed.")
+
+
+@app.command()
+@told
+def accounts(home: Home = _HOME, as_json: JsonFlag = False) -> None:
+    """List all accounts with their balances.
+
+    Example: ecash bank accounts --json
+    """
+
+    async def read() -> list[dict[str, str | int]]:
+        async with open_books(home, SystemClock()) as books:
+            return [
+                {
+                    "account": account.number,
+                    "kind": account.kind,
+                    "name": account.name,
+                    "title": account.title,
+                    "claimed": bool(account.key),
+                    "balance": balance,
+                    "currency": account.currency,
+                }
+                for account, balance in await books.accounts()
+            ]
+
+    rows = run(read())
+    if as_json:
+        print_json(rows)
+        return
+    shown = table("account", "kind", "name", "title", "claimed", "balance", right=[5])
+    for row in rows:
+        balance = format_minor(int(row["balance"]), str(row["currency"]))
+        claimed = "yes" if row["claimed"] else "not yet"
+        shown.add_row(str(row["account"]), str(row["kind"]), str(row["name"]), str(row["title"]), claimed, balance)
+    out.print(shown)
+
+
+@app.command("audit")
+@told
+def audit_books(home: Home = _HOME, as_json: JsonFlag = False) -> None:
+    """Prove from the tables alone that money was neither made nor lost; exit code 1 if it was.
+
+    Example: ecash bank audit --home ~/.ecash/bank
+    """
+    report = run(audit_of(home))
+    if as_json:
+        print_json(json.loads(msgspec.json.encode(report)) | {"ok": report.ok})
+    else:
+        _show(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+async def audit_of(home: Path) -> Report:
+    """Audit the books of the bank in this home."""
+    async with open_books(home, SystemClock()) as books:
+        announcements = await books.keysets()
+        snapshot: Snapshot = await books.snapshot()
+    keysets = [Keyset.decode(SignedKeyset.decode(data).keyset) for data in announcements]
+    denominations = {d.id: (d.value, d.currency) for keyset in keysets for d in keyset.denominations}
+    return audit(snapshot, denominations)
+
+
+def _show(report: Report) -> None:
+    shown = table(
+        "currency",
+        "accounts",
+        "coins outstanding",
+        "commission",
+        "money held",
+        "minted",
+        "deposited",
+        right=range(1, 7),
+    )
+    for currency, total in report.totals.items():
+        figures = (
+            total.accounts,
+            total.outstanding,
+            total.commission,
+            -total.cash,
+            total.minted,
+            total.deposited,
+        )
+        shown.add_row(currency, *(format_minor(figure, currency).split()[0] for figure in figures))
+    out.print(shown)
+    for fault in report.faults:
+        out.print(f"[bold red]fault:[/] {fault}", soft_wrap=True)
+    if report.ok:
+        out.print("[green]The books balance: money held = accounts + coins outstanding + commission.[/]")

@@ -1,0 +1,1 @@
+"""The demonstration: all agents as processes, one purchase, and books that balance."""

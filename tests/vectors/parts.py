@@ -1,0 +1,313 @@
+"""The vectors, part by part."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from agents.invitation import hash_invitation, write_invitation
+from protocol.answer import Answer, _SignedAnswer, refuse, seal_answer, seal_secret
+from protocol.blind_rsa import emsa_pss_encode
+from protocol.coins import message_of
+from protocol.commission import Commission
+from protocol.envelope import (
+    EnvelopePrivateKey,
+    Letter,
+    _SignedLetter,
+    pad,
+    request_hash,
+    seal,
+)
+from protocol.errors import PeerError
+from protocol.keyset import SignedKeyset, fingerprint
+from protocol.messages import (
+    HASH_FUNCTIONS,
+    BlindedCoin,
+    InquiryRequest,
+    PayRequest,
+    Receipt,
+    Signed,
+    WithdrawAnswer,
+    WithdrawRequest,
+    order_digest,
+    order_line_hash,
+    payer_digest,
+)
+from protocol.refusals import Refusal
+from protocol.signatures import Domain, public_key, sign
+from protocol.topics import lane_of
+
+from tests.vectors.story import DAY, HOUR, NOW, WORDS, Story, seed, shown
+
+_COMMISSIONS: Final = (
+    (Commission(0, 0, 0, 0), (0, 1, 1000)),
+    (Commission(0, 10_000, 0, 0), (0, 1, 100, 101, 12_345)),
+    (Commission(2, 5_000, 0, 0), (0, 1, 200, 201, 2**53 - 1)),
+    (Commission(0, 10_000, 5, 500), (0, 1, 500, 501, 50_000, 50_001)),
+    (Commission(0, 1, 0, 0), (1, 1_000_000, 1_000_001)),
+    (Commission(7, 1_000_000, 0, 0), (1, 9)),
+)
+_PADDED: Final = (0, 1, 507, 508, 509, 1020, 1021, 65_532, 65_533)
+
+
+def rsa_key(story: Story) -> dict[str, Any]:
+    n, d = f"{story.rsa.n:x}", f"{story.d:x}"
+    numbers = {"n": n, "e": "10001", "d": d, "p": f"{story.p:x}", "q": f"{story.q:x}"}
+    return {"warning": "public test key", **numbers, "spki": story.rsa.to_der()}
+
+
+def wallet(story: Story) -> dict[str, Any]:
+    root, request = story.root, story.withdraw_id
+    index = (1).to_bytes(4, "big")
+    secrets: list[tuple[str, list[bytes], bytes]] = [
+        ("account", [story.identity], root.account(story.identity)),
+        ("coin", [request, index], root.coin(request, 1)),
+        ("pss salt", [request, index], root.pss_salt(request, 1)),
+        ("blinding", [request, index + bytes(4)], root.blinding(request, 1, 0, 256)),
+        ("answer key", [request], root.answer_key(request)),
+        ("evidence key", [story.pay_id], root.evidence_key(story.pay_id)),
+        ("payer salt", [story.pay_id], root.payer_salt(story.pay_id)),
+        ("payer code", [story.pay_id], bytes.fromhex(root.payer_code(story.pay_id).replace("-", ""))),
+    ]
+    return {
+        "mnemonic": WORDS,
+        "passphrase": "",
+        "bip39_seed": story.bip39_seed,
+        "secrets": [{"name": name, "parts": parts, "secret": secret} for name, parts, secret in secrets],
+        "payer_code": root.payer_code(story.pay_id),
+        "account_key": public_key(story.account_seed),
+    }
+
+
+def request_id(story: Story) -> dict[str, Any]:
+    return {"device": story.device, "random": seed("withdraw"), "request_id": story.withdraw_id}
+
+
+def invitation() -> dict[str, Any]:
+    secret = seed("invitation", 16)
+    return {"secret": secret, "text": write_invitation(secret), "hash": hash_invitation(secret)}
+
+
+def denomination(story: Story) -> dict[str, Any]:
+    return shown(story.denomination, id=story.denomination.id)
+
+
+def keyset(story: Story) -> dict[str, Any]:
+    signed = SignedKeyset.sign(story.identity_seed, story.keyset)
+    return {
+        "identity_seed": story.identity_seed,
+        "identity": story.identity,
+        "fingerprint": fingerprint(story.identity),
+        **shown(story.keyset, hash=story.keyset.hash),
+        "signature": signed.signature,
+        "signed": signed.encode(),
+    }
+
+
+def withdrawal(story: Story) -> dict[str, Any]:
+    coins = []
+    for index, coin in enumerate(story.coins):
+        blinded, inverse = story.blinded_coin(index)
+        message, salt = message_of(coin.denomination, coin.serial), story.root.pss_salt(story.withdraw_id, index)
+        encoded = emsa_pss_encode(message, 2047, salt)
+        coins.append(
+            {
+                "index": index,
+                "seed": story.root.coin(story.withdraw_id, index),
+                "serial": coin.serial,
+                "message": message,
+                "pss_salt": salt,
+                "encoded_message": encoded,
+                "r": story.blinding_factor(index).to_bytes(256),
+                "inverse": inverse.to_bytes(256),
+                "blinded": blinded,
+                "blind_signature": story.blind_signature(index),
+                "signature": coin.signature,
+                "coin": coin.encode(),
+            }
+        )
+    return {
+        "request_id": story.withdraw_id,
+        "coins": coins,
+        "request": shown(_withdraw_request(story)),
+        "answer": shown(_withdraw_answer(story)),
+    }
+
+
+def _withdraw_request(story: Story) -> WithdrawRequest:
+    return WithdrawRequest(tuple(BlindedCoin(story.denomination.id, story.blinded_coin(i)[0]) for i in (0, 1)))
+
+
+def _withdraw_answer(story: Story) -> WithdrawAnswer:
+    commission = story.keyset.withdrawal_commission.charge(1000)
+    return WithdrawAnswer((story.blind_signature(0), story.blind_signature(1)), 1000, commission)
+
+
+def order(story: Story) -> dict[str, Any]:
+    salt, lines = story.payreq.salt, story.payreq.order
+    hashes = [{"index": i, "line": line, "hash": order_line_hash(salt, i, line)} for i, line in enumerate(lines)]
+    return {"salt": salt, "lines": hashes, "digest": order_digest(salt, lines)}
+
+
+def payer(story: Story) -> list[dict[str, Any]]:
+    salt, payment_id, code = story.root.payer_salt(story.pay_id), story.payreq.payment_id, "Bluesky"
+    return [
+        {
+            "function": function,
+            "salt": salt,
+            "payment_id": payment_id,
+            "code": code,
+            "digest": payer_digest(function, salt, payment_id, code),
+        }
+        for function in HASH_FUNCTIONS
+    ]
+
+
+def payment(story: Story) -> dict[str, Any]:
+    spent = [{"serial": one.coin.serial, "spend": one.spend} for one in story.spent]
+    info = shown(story.info, digest=story.info.digest)
+    return {"request_id": story.pay_id, "info": info, "spent": spent, "parcel": shown(story.parcel)}
+
+
+def inquiry(story: Story) -> dict[str, Any]:
+    request = story.new_id("inquiry")
+    coin = story.spent[0].coin
+    index = story.coins.index(coin)
+    proof = sign(story.root.coin(story.withdraw_id, index), Domain.INQUIRY, story.info.digest, request)
+    body = InquiryRequest(story.info.encode(), coin.denomination, coin.serial, proof)
+    return {"request_id": request, "index": index, **shown(body)}
+
+
+def evidence(story: Story) -> dict[str, Any]:
+    sealed = seal_secret(story.evidence_key, story.info.digest, story.exhibits.encode())
+    return {"evidence_key": story.evidence_key, "digest": story.info.digest, **shown(story.exhibits), "sealed": sealed}
+
+
+def statements(story: Story) -> list[dict[str, Any]]:
+    bank, shop = story.identity_seed, story.merchant_seed
+    sealed = seal_secret(story.evidence_key, story.info.digest, story.exhibits.encode())
+    accepted = Signed.make(bank, Domain.VERDICT, story.verdict())
+    receipt = Receipt(story.info.digest, accepted.encode(), "Read it in good health.", story.answer_at + 1_000)
+    made = [
+        ("certificate", bank, Domain.CERTIFICATE, story.certificate),
+        ("catalogue", shop, Domain.CATALOG, story.catalog),
+        ("payment request", shop, Domain.PAYREQ, story.payreq),
+        ("accepting verdict", bank, Domain.VERDICT, story.verdict()),
+        ("refusing verdict", bank, Domain.VERDICT, story.verdict(Refusal.ALREADY_SPENT.value, sealed)),
+        ("receipt", shop, Domain.RECEIPT, receipt),
+    ]
+    return [
+        {
+            "name": name,
+            "domain": domain.value,
+            "seed": key,
+            "key": public_key(key),
+            **shown(statement),
+            "signature": Signed.make(key, domain, statement).signature,
+            "signed": Signed.make(key, domain, statement).encode(),
+        }
+        for name, key, domain, statement in made
+    ]
+
+
+def envelopes(story: Story, recorded: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """The envelopes; those that are recorded are checked and kept.
+
+    Raises:
+        ValueError: a recorded one holds something else.
+    """
+    x25519, hybrid = (story.x25519, story.x25519_secret), (story.hybrid, story.hybrid_secret)
+    shop = story.shop_envelope, seed("merchant envelope")
+    body, account = _withdraw_request(story).encode(), story.account_seed
+    request = story.withdraw_id
+    ask = Letter("withdraw", request, NOW + DAY, story.root.answer_key(request), public_key(account), body)
+    parcel = _sealed("parcel, suite 2", hybrid, "parcel", story.parcel.encode(), recorded)
+    paying = PayRequest(story.info.encode(), parcel["envelope"]).encode()
+    pay = Letter("pay", story.pay_id, NOW + 2 * HOUR, story.root.answer_key(story.pay_id), b"", paying)
+    return [
+        _letter("withdraw, suite 1", x25519, ask, account, recorded),
+        _letter("withdraw, suite 2", hybrid, ask, account, recorded),
+        parcel,
+        _letter("pay, anonymous", shop, pay, None, recorded),
+    ]
+
+
+def _letter(
+    name: str,
+    key: tuple[EnvelopePrivateKey, bytes],
+    letter: Letter,
+    sender: bytes | None,
+    recorded: Mapping[str, bytes],
+) -> dict[str, Any]:
+    encoded = letter.encode()
+    signature = b"" if sender is None else sign(sender, Domain.REQUEST, key[0].key_id, encoded)
+    sealed = _sealed(name, key, letter.kind, _SignedLetter(encoded, signature).encode(), recorded)
+    return {**sealed, "letter": shown(letter), "signature": signature}
+
+
+def _sealed(
+    name: str,
+    key: tuple[EnvelopePrivateKey, bytes],
+    kind: str,
+    plaintext: bytes,
+    recorded: Mapping[str, bytes],
+) -> dict[str, Any]:
+    private, secret = key
+    envelope = recorded.get(name) or seal(private.public, kind, plaintext)
+    if private.open(envelope, kind) != plaintext:
+        raise ValueError(f"the recorded envelope {name!r} is out of date: run with --new-envelopes")
+    return {
+        "name": name,
+        "suite": int(private.suite),
+        "private": secret,
+        "public": private.public.public,
+        "key_id": private.key_id,
+        "kind": kind,
+        "plaintext": plaintext,
+        "envelope": envelope,
+        "request_hash": request_hash(envelope),
+    }
+
+
+def answers(story: Story, hashed: bytes) -> list[dict[str, Any]]:
+    refused = refuse(story.answer_at, PeerError(Refusal.INSUFFICIENT_FUNDS, "there is too little on the account"))
+    granted = Answer(story.answer_at, "", "", _withdraw_answer(story).encode())
+    return [_answer(story, hashed, answer) for answer in (granted, refused)]
+
+
+def _answer(story: Story, hashed: bytes, answer: Answer) -> dict[str, Any]:
+    key, request = story.root.answer_key(story.withdraw_id), story.withdraw_id
+    signature = sign(story.identity_seed, Domain.ANSWER, hashed, answer.encode())
+    return {
+        "request_id": request,
+        "request_hash": hashed,
+        "answer_key": key,
+        "signer": story.identity,
+        "answer": shown(answer),
+        "signature": signature,
+        "plaintext": _SignedAnswer(answer.encode(), signature).encode(),
+        "sealed": seal_answer(story.identity_seed, key, request, hashed, answer),
+    }
+
+
+def lanes(story: Story) -> list[dict[str, Any]]:
+    tries = [(1, 0), (4, 0), (4, 1), (4, 5), (256, 0), (256, 255)]
+    return [
+        {"request_id": one, "lanes": count, "attempt": attempt, "lane": lane_of(one, count, attempt)}
+        for one in (story.withdraw_id, bytes(16))
+        for count, attempt in tries
+    ]
+
+
+def padding() -> list[dict[str, Any]]:
+    return [
+        {"plaintext_bytes": size, "padded_bytes": len(padded), "sha256_of_padded": hashlib.sha256(padded).digest()}
+        for size in _PADDED
+        for padded in (pad(b"\xaa" * size),)
+    ]
+
+
+def commission() -> list[dict[str, Any]]:
+    return [
+        {**shown(policy), "charges": [{"amount": one, "commission": policy.charge(one)} for one in amounts]}
+        for policy, amounts in _COMMISSIONS
+    ]
