@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check fuzz crash docs setup clean
 
 demo: setup
 	@$(BIN)/ecash demo
@@ -17,6 +17,15 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --seconds 60
+
+crash: setup
+	$(BIN)/pytest tests/processes -m "crash or not crash"
+
+docs: setup
+	$(BIN)/python -m docs.generate
 
 setup: $(VENV)/ready
 

@@ -1,19 +1,31 @@
-"""What anybody can read of a message on the wire: its clear header, and what is announced in the open."""
+"""What anybody can read of a message on the wire: the clear header of envelopes, and what is announced in the open."""
 
-from protocol.envelope import HEADER_BYTES, VERSION, Suite
+from protocol.envelope import VERSION, Suite, recipient_of
+from protocol.errors import PeerError
+from protocol.keyset import Keyset, SignedKeyset
+from protocol.messages import Catalog, Signed, Status
 
-_SUITES = {suite.value: name for suite, name in ((Suite.X25519, "X25519"), (Suite.MLKEM768_X25519, "X25519+ML-KEM"))}
+_SUITES = {Suite.X25519: "X25519", Suite.MLKEM768_X25519: "ML-KEM-768 + X25519"}
 
 
-def describe(payload: bytes) -> str:
-    """Return the clear part of an envelope or answer in a few words, or nothing if it is neither.
-
-    An envelope shows version, suite and the recipient's key id; an answer shows its version and nothing else that
-    says more than its topic.
-    """
-    if len(payload) <= HEADER_BYTES or payload[0] != VERSION:
-        return ""
-    suite = _SUITES.get(payload[1])
-    if suite is None:
-        return ""
-    return f"v{payload[0]} {suite} for key {payload[2:HEADER_BYTES].hex()[:8]}"
+def describe(kind: str, payload: bytes) -> str:
+    """Return what is to be read without a key, in a few words; nothing is verified. Answers say nothing."""
+    try:
+        match kind:
+            case "keys":
+                keyset = Keyset.decode(SignedKeyset.decode(payload).keyset)
+                return (
+                    f"keyset {keyset.number}: {len(keyset.denominations)} denominations, hash {keyset.hash.hex()[:8]}"
+                )
+            case "catalog":
+                catalog = Catalog.decode(Signed.decode(payload).statement)
+                return f"{len(catalog.items)} items"
+            case "status":
+                return "open" if Status.decode(payload).open else "closed"
+            case _ if kind.startswith("answer"):
+                return ""
+            case _:
+                key_id = recipient_of(payload)
+                return f"v{VERSION}, {_SUITES[Suite(payload[1])]}, for key {key_id.hex()[:8]}"
+    except PeerError as error:
+        return f"malformed: {error.detail}"

@@ -19,8 +19,8 @@ from .port import Incoming, Outgoing
 _REMEMBERED: Final = 4096
 _SHOWN: Final = 16
 
-Describe = Callable[[bytes], str]
-"""Says what can be told of a payload without any key: its version, suite, key id."""
+Describe = Callable[[str, bytes], str]
+"""Says what can be told of a message of this kind without any key: version, suite, key id, what is announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Observer:
                         took_s, kind = at - asked.at, f"answer {asked.kind}"
                 case Announcement(owner, what):
                     sender, receiver, kind = owner, "all", what
-        note = self._describe(payload) if self._describe and kind != "?" else ""
+        note = self._describe(kind, payload) if self._describe and kind != "?" else ""
         return Sighting(at, sender, receiver, kind, len(payload), took_s, repeated, topic, note)
 
     def _ask(self, client: str, owner: str, correlation: bytes | None, asked: _Asked) -> bool:

@@ -119,10 +119,16 @@ class BankAgent:
         return Request(open_letter(key, envelope, kind), request_hash(envelope))
 
     async def _answer(self, kind: str, request: Request) -> bytes:
-        letter = request.letter
-        known = await self._books.stored_answer(letter.request_id, request.hashed)
-        if known is not None:
-            return self._said_before(request, known)
+        try:
+            known = await self._books.stored_answer(request.letter.request_id, request.hashed)
+            if known is not None:
+                return self._said_before(request, known)
+            return await self._decide(kind, request)
+        except BooksUnavailable:
+            _log.exception("the books are unavailable")
+            return self._seal(request, refuse(self._clock.now(), PeerError(Refusal.OVERLOADED, "try again later")))
+
+    async def _decide(self, kind: str, request: Request) -> bytes:
         try:
             desk = self._desks.get(kind)
             if desk is None:
@@ -130,9 +136,6 @@ class BankAgent:
             return await desk(request)
         except PeerError as error:
             return await self._refuse(request, error)
-        except BooksUnavailable:
-            _log.exception("the books are unavailable")
-            return self._seal(request, refuse(self._clock.now(), PeerError(Refusal.OVERLOADED, "try again later")))
 
     def _said_before(self, request: Request, known: Repeated | Conflict) -> bytes:
         match known:

@@ -20,7 +20,6 @@ from ..world import SystemClock, SystemEntropy
 from .audit import Report, audit
 from .home import DEFAULT_LARGEST, Settings, address_of, create, keys_of, settings_of, sign_keyset
 from .service import open_books, serve
-from .store import Snapshot
 
 app = typer.Typer(no_args_is_help=True, help="The bank: it signs coins that it cannot see, and takes them back once.")
 
@@ -213,8 +212,8 @@ def audit_books(home: Home = _HOME, as_json: JsonFlag = False) -> None:
 async def audit_of(home: Path) -> Report:
     """Audit the books of the bank in this home."""
     async with open_books(home, SystemClock()) as books:
+        snapshot = await books.snapshot()  # first: a keyset announced meanwhile does no harm, one missed would
         announcements = await books.keysets()
-        snapshot: Snapshot = await books.snapshot()
     keysets = [Keyset.decode(SignedKeyset.decode(data).keyset) for data in announcements]
     denominations = {d.id: (d.value, d.currency) for keyset in keysets for d in keyset.denominations}
     return audit(snapshot, denominations)

@@ -12,10 +12,9 @@ from broker.embedded import embedded_broker
 from broker.mosquitto import mosquitto_broker
 
 from .processes import StepFailed, command, running
+from .watching import Watcher, watching
 
-PRICE = 1234
-WITHDRAWN = 2000
-FUNDED = 5000
+_LOGINS = ("bank", "shop", "observer")
 
 
 class Step(NamedTuple):
@@ -48,7 +47,7 @@ class Story:
         self._port = port
         self._say = say
         self._address = ""
-        self._observer = ""
+        self._watcher = Watcher()
 
     @contextmanager
     def _step(self, name: str, title: str) -> Iterator[None]:
@@ -68,29 +67,41 @@ class Story:
         """
         with ExitStack() as stack:
             urls = self._start_broker(stack)
+            self._watcher = stack.enter_context(watching(urls["observer"]))
             self._make_bank(urls["bank"])
             invitation, merchant_invitation = self._open_accounts()
             with self._step("bank_open", "The bank opens and announces its signed keyset"):
                 stack.enter_context(running("bank", self.bank, "is open"))
-                self._say(f"  Every wallet pins its key: {self._address}")
+                self._say(f"  Whoever has its address knows its key: {self._address}")
+            self._show_traffic("keys")
             self._make_merchant(stack, urls["shop"], merchant_invitation)
+            self._show_traffic("account", "catalog")
             self._make_wallet(invitation)
             self._withdraw()
+            self._show_traffic("withdraw")
             self._purchase()
+            self._show_traffic("order", "pay", "deposit")
             self._double_spend()
             with self._step("stop", "Everybody stops"):
                 stack.close()
+
+    def _show_traffic(self, *kinds: str) -> None:
+        lines = self._watcher.lines(*kinds)
+        if lines:
+            self._say("  [dim]What the broker sees:[/]")
+        for seen in lines:
+            self._say(f"    {seen}")
 
     def _start_broker(self, stack: ExitStack) -> dict[str, BrokerUrl]:
         with self._step("broker", f"A broker starts ({self._engine})"):
             home = self._folder / "broker"
             if self._engine == "mosquitto":
                 broker = stack.enter_context(mosquitto_broker(self._port, home))
-                urls = {name: broker.log_in(name) for name in ("bank", "shop")}
+                urls = {name: broker.log_in(name) for name in _LOGINS}
                 self._say("  Bank and merchant log in; buyers stay anonymous; rights say who may read what.")
             else:
                 url = stack.enter_context(embedded_broker(self._port, home))
-                urls = dict.fromkeys(("bank", "shop"), url)
+                urls = dict.fromkeys(_LOGINS, url)
             self._say(f"  It listens at mqtt://127.0.0.1:{self._port}")
         return urls
 

@@ -48,7 +48,7 @@ SETTINGS: Final = bank_home.Settings(
     BROKER,
     "presence-of-the-bank",
     withdrawal_commission="10%",
-    deposit_commission="1%",
+    deposit_commission="10%",
     largest_denomination=4,
     max_coins=12,
     mint_days=36_500,

@@ -3,6 +3,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from nacl.bindings import (
+    crypto_core_ed25519_add,
+    crypto_core_ed25519_scalar_add,
+    crypto_core_ed25519_scalar_mul,
+    crypto_core_ed25519_scalar_reduce,
+    crypto_scalarmult_ed25519_base_noclamp,
+)
 
 from protocol.blind_rsa import PublicKey, WeakKey
 from protocol.errors import PeerError
@@ -16,7 +23,7 @@ from protocol.keyset import (
     open_keyset,
 )
 from protocol.refusals import Refusal
-from protocol.signatures import Domain, sign
+from protocol.signatures import Domain, public_key, sign, verify
 from tests.world import BANK, DAY, NOW, World, alter, altered, denomination, rsa_key, seed
 from tests.world import world as make_world
 
@@ -134,6 +141,33 @@ def test_an_identity_under_which_anybody_signs_is_refused_although_it_is_pinned(
     keyset = changed(world.keyset, identity=identity).encode()
     forged = SignedKeyset(keyset, b"\1" + bytes(63))
     assert refusal_of(world, forged.encode(), pinned=fingerprint(identity)) is Refusal.BAD_SIGNATURE
+
+
+def sign_with_mixed_order(key_seed: bytes, text: bytes) -> tuple[bytes, bytes]:
+    """A public key with a part of order 2, and a signature that verifies under it (RFC 8032, 5.1.6)."""
+    key = crypto_core_ed25519_add(public_key(key_seed), b"\xec" + b"\xff" * 30 + b"\x7f")
+    digest = hashlib.sha512(key_seed).digest()[:32]
+    clamped = (int.from_bytes(digest, "little") & (2**254 - 8)) | 2**254
+    scalar = crypto_core_ed25519_scalar_reduce(clamped.to_bytes(64, "little"))
+    for attempt in range(64):
+        nonce = crypto_core_ed25519_scalar_reduce(hashlib.sha512(bytes([attempt])).digest())
+        point = crypto_scalarmult_ed25519_base_noclamp(nonce)
+        challenge = crypto_core_ed25519_scalar_reduce(hashlib.sha512(point + key + text).digest())
+        if challenge[0] % 2 == 0:  # an even multiple of the part of order 2 is nothing
+            product = crypto_core_ed25519_scalar_mul(challenge, scalar)
+            return key, point + crypto_core_ed25519_scalar_add(nonce, product)
+    raise AssertionError("every other attempt succeeds")
+
+
+def test_an_identity_outside_the_subgroup_of_prime_order_is_refused_although_it_signs(world: World) -> None:
+    """Whether its signatures verify would depend on the library and on luck."""
+    key = sign_with_mixed_order(seed("bank"), b"")[0]
+    keyset = changed(world.keyset, identity=key).encode()
+    signed_bytes = b"ecash/v1 keyset\0" + len(keyset).to_bytes(4, "big") + keyset
+    signature = sign_with_mixed_order(seed("bank"), signed_bytes)[1]
+    verify(key, signature, Domain.KEYSET, keyset)
+    announced = SignedKeyset(keyset, signature).encode()
+    assert refusal_of(world, announced, pinned=fingerprint(key)) is Refusal.BAD_SIGNATURE
 
 
 @pytest.mark.parametrize(

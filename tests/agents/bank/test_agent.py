@@ -1,0 +1,498 @@
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from agents.bank.store import BooksUnavailable
+from broker.port import Incoming
+from protocol import topics
+from protocol.answer import open_secret
+from protocol.errors import PeerError
+from protocol.messages import (
+    AccountAnswer,
+    AccountRequest,
+    BlindedCoin,
+    Certificate,
+    DepositRequest,
+    Exhibits,
+    InquiryAnswer,
+    Signed,
+    Verdict,
+    WithdrawAnswer,
+    WithdrawRequest,
+)
+from protocol.refusals import Refusal
+from protocol.signatures import Domain
+from tests.agents.byhand import Asking, Caller, Purse, client, open_invited, shopkeeper
+from tests.agents.world import BANK, Town
+from tests.simulation.clock import HOUR_MS, VirtualClock
+from tests.world import alter, seed
+
+DAY_MS = 24 * HOUR_MS
+
+
+@pytest.fixture
+async def alice(founded: Town) -> Caller:
+    return await client(founded)
+
+
+@pytest.fixture
+async def keeper(founded: Town) -> Caller:
+    return await shopkeeper(founded)
+
+
+@pytest.fixture
+async def purse(alice: Caller) -> Purse:
+    """Coins of 8, 4 and 1; the account holds 86 after that."""
+    return await alice.withdraw(8, 4, 1)
+
+
+# ---------------------------------------------------------------- every kind: one request, one answer
+
+
+async def _account(alice: Caller, keeper: Caller) -> tuple[Caller, Asking]:
+    await open_invited(alice.town, "bob", b"for bob".ljust(16))
+    bob = Caller(alice.town, "bob", seed("bob's key"))
+    return bob, bob.seal("account", AccountRequest(b"for bob".ljust(16), "bob"))
+
+
+async def _withdraw(alice: Caller, keeper: Caller) -> tuple[Caller, Asking]:
+    request_id, _, body = alice.order_coins(8, 1)
+    return alice, alice.seal("withdraw", body, request_id=request_id)
+
+
+async def _refused_withdrawal(alice: Caller, keeper: Caller) -> tuple[Caller, Asking]:
+    request_id, _, body = alice.order_coins(*[16] * 7)
+    return alice, alice.seal("withdraw", body, request_id=request_id)
+
+
+async def _deposit(alice: Caller, keeper: Caller) -> tuple[Caller, Asking]:
+    return keeper, keeper.seal("deposit", keeper.deposit(keeper.info(8), await alice.withdraw(8)))
+
+
+async def _refused_deposit(alice: Caller, keeper: Caller) -> tuple[Caller, Asking]:
+    return keeper, keeper.seal("deposit", keeper.deposit(keeper.info(9), await alice.withdraw(8)))
+
+
+Prepare = Callable[[Caller, Caller], Awaitable[tuple[Caller, Asking]]]
+KINDS = (_account, _withdraw, _refused_withdrawal, _deposit, _refused_deposit)
+
+
+@pytest.mark.parametrize("prepare", KINDS)
+async def test_the_same_request_has_the_same_answer_byte_for_byte_even_after_a_restart(
+    founded: Town, clock: VirtualClock, alice: Caller, keeper: Caller, prepare: Prepare
+) -> None:
+    caller, asking = await prepare(alice, keeper)
+    answers = set(await asyncio.gather(*(caller.send(asking) for _ in range(5))))
+    clock.advance(400 * DAY_MS)
+    answers.add(await caller.send(asking))
+    await founded.stop_bank()
+    await founded.open_books()
+    answers.add(await caller.send(asking))
+    assert len(answers) == 1
+    assert await founded.faults() == []
+
+
+@pytest.mark.parametrize("prepare", KINDS)
+async def test_another_request_under_an_answered_id_is_refused_even_after_a_restart(
+    founded: Town, alice: Caller, keeper: Caller, prepare: Prepare
+) -> None:
+    caller, asking = await prepare(alice, keeper)
+    first = await caller.send(asking)
+    other = caller.seal(asking.kind, b"something else", request_id=asking.request_id)
+    assert caller.open(other, await caller.send(other)).refusal == Refusal.REQUEST_ID_REUSED
+    await founded.stop_bank()
+    await founded.open_books()
+    assert caller.open(other, await caller.send(other)).refusal == Refusal.REQUEST_ID_REUSED
+    assert await caller.send(asking) == first
+
+
+async def test_the_answer_goes_where_the_broker_says_that_the_request_came_from(alice: Caller) -> None:
+    asking = alice.seal("account", AccountRequest(b"", ""))
+    topic = topics.bank_request(BANK, 3, "account", "elsewhere")
+    answer = await alice.town.bank.handle(Incoming(topic, asking.envelope, correlation=b"not ours"))
+    assert answer is not None
+    assert answer.topic == f"ecash/v1/reply/elsewhere/{BANK}"
+    assert answer.correlation == asking.request_id
+
+
+async def test_while_the_books_are_unavailable_everybody_is_asked_to_try_again(
+    alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(key: bytes) -> None:
+        raise BooksUnavailable("disk full")
+
+    asking = alice.seal("account", AccountRequest(b"", ""))
+    with monkeypatch.context() as patch:
+        patch.setattr(alice.town.books, "account_by_key", fail)
+        assert alice.open(asking, await alice.send(asking)).refusal == Refusal.OVERLOADED
+    assert alice.open(asking, await alice.send(asking)).refusal == ""
+
+
+@pytest.mark.parametrize("method", ["stored_answer", "account_by_key", "post"])
+async def test_books_that_fail_at_any_step_lose_nothing_and_stop_nothing(
+    alice: Caller, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    async def fail(*_: object) -> None:
+        raise BooksUnavailable("disk full")
+
+    request_id, _, body = alice.order_coins(16, 16, 16, 16, 16, 16, 16)
+    refused = alice.seal("withdraw", body, request_id=request_id)
+    broken = alice.seal("withdraw", b"no request")
+    request_id, _, body = alice.order_coins(8)
+    granted = alice.seal("withdraw", body, request_id=request_id)
+    for asking in (refused, broken, granted):
+        with monkeypatch.context() as patch:
+            patch.setattr(alice.town.books, method, fail)
+            assert alice.open(asking, await alice.send(asking)).refusal == Refusal.OVERLOADED
+    assert alice.open(refused, await alice.send(refused)).refusal == Refusal.INSUFFICIENT_FUNDS
+    assert alice.open(broken, await alice.send(broken)).refusal == Refusal.MALFORMED
+    assert alice.open(granted, await alice.send(granted)).refusal == ""
+
+
+# ---------------------------------------------------------------- accounts
+
+
+async def test_an_invitation_opens_one_account_for_one_key(founded: Town, alice: Caller) -> None:
+    await open_invited(founded, "bob", b"for bob".ljust(16))
+    bob, eve = Caller(founded, "bob", seed("bob's key")), Caller(founded, "eve", seed("eve's key"))
+    request = AccountRequest(b"for bob".ljust(16), "bob")
+    assert await alice.refusal("account", request) == Refusal.ACCOUNT_EXISTS
+    assert await eve.refusal("account", AccountRequest(b"guessed", "eve")) == Refusal.INVALID_INVITATION
+    told = AccountAnswer.decode((await bob.ask("account", request)).check())
+    assert (told.kind, told.currency, told.balance, told.certificate) == ("client", "USD", 0, b"")
+    assert await eve.refusal("account", request) == Refusal.INVALID_INVITATION
+
+
+async def test_one_invitation_at_once_from_many_keys_opens_one_account(founded: Town) -> None:
+    await open_invited(founded, "bob", b"for bob".ljust(16))
+    callers = [Caller(founded, f"caller-{i}", seed(f"key {i}")) for i in range(8)]
+    refusals = await asyncio.gather(*(one.refusal("account", AccountRequest(b"for bob".ljust(16), "")) for one in callers))
+    assert sorted(refusals) == [""] + [Refusal.INVALID_INVITATION] * 7
+
+
+async def test_only_merchants_have_a_certificate(keeper: Caller, alice: Caller) -> None:
+    told = AccountAnswer.decode((await keeper.ask("account", AccountRequest(b"", ""))).check())
+    signed = Signed.decode(told.certificate).check(keeper.town.keyset.identity, Domain.CERTIFICATE)
+    certificate = Certificate.decode(signed)
+    assert (certificate.merchant, certificate.key, certificate.account) == ("keeper", keeper.key, told.account)
+    assert not AccountAnswer.decode((await alice.ask("account", AccountRequest(b"", ""))).check()).certificate
+
+
+async def test_who_has_no_account_is_told_so(founded: Town) -> None:
+    eve = Caller(founded, "eve", seed("eve's key"))
+    request_id, _, body = eve.order_coins(1)
+    assert await eve.refusal("account", AccountRequest(b"", "")) == Refusal.UNKNOWN_ACCOUNT
+    assert await eve.refusal("withdraw", body, request_id=request_id) == Refusal.UNKNOWN_ACCOUNT
+    info = eve.info(1, account=1)
+    assert await eve.refusal("deposit", DepositRequest(info.encode(), b"")) == Refusal.UNKNOWN_ACCOUNT
+
+
+@pytest.mark.parametrize("kind", ["account", "withdraw", "deposit"])
+async def test_what_speaks_for_an_account_must_be_signed(alice: Caller, kind: str) -> None:
+    nobody = Caller(alice.town, "nobody")
+    bodies = {
+        "account": AccountRequest(b"", ""),
+        "withdraw": alice.order_coins(1)[2],
+        "deposit": DepositRequest(alice.info(1).encode(), b""),
+    }
+    assert await nobody.refusal(kind, bodies[kind]) == Refusal.BAD_SIGNATURE
+
+
+# ---------------------------------------------------------------- withdrawal
+
+
+async def test_a_withdrawal_debits_the_amount_and_its_commission(alice: Caller) -> None:
+    request_id, _, body = alice.order_coins(16, 16, 8)
+    answer = WithdrawAnswer.decode((await alice.ask("withdraw", body, request_id=request_id)).check())
+    assert (answer.amount, answer.commission, len(answer.signatures)) == (40, 4, 3)
+    assert [balance for _, balance in await alice.town.books.accounts()] == [0, 56]
+
+
+async def test_the_account_must_hold_the_commission_too(alice: Caller) -> None:
+    request_id, _, body = alice.order_coins(16, 16, 16, 16, 16, 8, 2, 1)  # 91, and 9 or 10 of commission
+    charge = alice.town.keyset.withdrawal_commission.charge(91)
+    refused = await alice.refusal("withdraw", body, request_id=request_id)
+    assert (refused == Refusal.INSUFFICIENT_FUNDS) == (91 + charge > 100)
+    request_id, _, body = alice.order_coins(*[16] * 6)
+    assert await alice.refusal("withdraw", body, request_id=request_id) == Refusal.INSUFFICIENT_FUNDS
+    assert await alice.town.faults() == []
+
+
+async def test_withdrawals_at_once_never_take_more_than_there_is(alice: Caller) -> None:
+    orders = [alice.order_coins(16, 16) for _ in range(6)]  # 32 + 3 each
+    refusals = await asyncio.gather(*(alice.refusal("withdraw", body, request_id=rid) for rid, _, body in orders))
+    assert sorted(refusals) == ["", ""] + [Refusal.INSUFFICIENT_FUNDS] * 4
+    assert await alice.town.faults() == []
+
+
+async def test_an_unknown_denomination_is_refused(alice: Caller) -> None:
+    body = WithdrawRequest((BlindedCoin(bytes(32), bytes(255) + b"\2"),))
+    assert await alice.refusal("withdraw", body) == Refusal.UNKNOWN_DENOMINATION
+
+
+async def test_a_denomination_is_minted_until_its_date_and_spent_until_a_later_one(
+    alice: Caller, keeper: Caller, purse: Purse, clock: VirtualClock
+) -> None:
+    _, _, body = alice.order_coins(1)
+    clock.advance(36_500 * DAY_MS)
+    assert await alice.refusal("withdraw", body) == Refusal.DENOMINATION_CLOSED
+    first, *others = zip(*purse, strict=True)
+    one = Purse(*((part,) for part in first))
+    assert (await keeper.verdict(keeper.deposit(keeper.info(8), one))).refusal == ""
+    clock.advance(100 * DAY_MS)
+    rest = Purse(*map(tuple, zip(*others, strict=True)))
+    assert (await keeper.verdict(keeper.deposit(keeper.info(5), rest))).refusal == Refusal.DENOMINATION_CLOSED
+
+
+@pytest.mark.parametrize("value", [bytes(256), bytes(255) + b"\1", b"\xff" * 256])
+async def test_a_value_that_no_key_may_sign_is_refused(alice: Caller, value: bytes) -> None:
+    _, _, good = alice.order_coins(1, 2)
+    body = WithdrawRequest((good.coins[0], replace_blinded(good.coins[1], value)))
+    assert await alice.refusal("withdraw", body) == Refusal.BAD_BLINDED_VALUE
+
+
+def replace_blinded(coin: BlindedCoin, value: bytes) -> BlindedCoin:
+    return msgspec.structs.replace(coin, blinded=value)
+
+
+async def test_a_blinded_value_is_signed_once(alice: Caller) -> None:
+    request_id, _, body = alice.order_coins(4)
+    assert await alice.refusal("withdraw", WithdrawRequest(body.coins * 2)) == Refusal.BLINDED_VALUE_REUSED
+    assert await alice.refusal("withdraw", body, request_id=request_id) == ""
+    assert await alice.refusal("withdraw", body) == Refusal.BLINDED_VALUE_REUSED
+    assert await alice.town.faults() == []
+
+
+async def test_more_coins_than_the_keyset_allows_are_refused(alice: Caller) -> None:
+    _, _, body = alice.order_coins(*[1] * 13)
+    assert await alice.refusal("withdraw", body) == Refusal.MALFORMED
+    assert await alice.refusal("withdraw", WithdrawRequest(body.coins[:12])) == ""
+
+
+async def test_a_request_is_not_carried_out_after_its_deadline(alice: Caller, clock: VirtualClock) -> None:
+    _, _, body = alice.order_coins(1)
+    asking = alice.seal("withdraw", body, deadline=clock.now() + 1)
+    clock.advance(1)
+    assert alice.open(asking, await alice.send(asking)).refusal == Refusal.REQUEST_EXPIRED
+    assert await alice.town.books.balance(1002) == 100
+
+
+# ---------------------------------------------------------------- deposit
+
+
+async def test_a_deposit_credits_the_amount_less_the_commission(keeper: Caller, purse: Purse) -> None:
+    info = keeper.info(13)
+    verdict = await keeper.verdict(keeper.deposit(info, purse))
+    assert verdict == Verdict(
+        BANK, info.digest, info.payment_id, info.account, "USD", 13, "", keeper.town.clock.now(), b""
+    )
+    assert await keeper.town.books.balance(info.account) == 12
+    assert await keeper.town.faults() == []
+
+
+async def test_a_coin_spent_twice_is_refused_with_evidence_that_the_payer_alone_can_open(
+    keeper: Caller, purse: Purse
+) -> None:
+    one = Purse(purse.coins[:1], purse.seeds[:1])
+    first, second = keeper.info(8), keeper.info(13)
+    assert (await keeper.verdict(keeper.deposit(first, one))).refusal == ""
+    verdict = await keeper.verdict(keeper.deposit(second, purse))
+    assert verdict.refusal == Refusal.ALREADY_SPENT
+    (evidence,) = Exhibits.decode(open_secret(seed("evidence"), second.digest, verdict.evidence)).exhibits
+    evidence.check()
+    assert (evidence.serial, evidence.digest) == (one.coins[0].serial, first.digest)
+    assert one.coins[0].serial not in verdict.evidence
+    for guess in (keeper.root.answer_key(bytes(16)), bytes(32), second.digest):
+        with pytest.raises(PeerError):
+            open_secret(guess, second.digest, verdict.evidence)
+    assert await keeper.town.books.balance(first.account) == 7
+    assert await keeper.town.faults() == []
+
+
+async def test_one_coin_in_many_deposits_at_once_is_accepted_once(keeper: Caller, alice: Caller) -> None:
+    purse = await alice.withdraw(8)
+    deposits = [keeper.deposit(keeper.info(8), purse) for _ in range(8)]
+    verdicts = await asyncio.gather(*map(keeper.verdict, deposits))
+    assert sorted(verdict.refusal for verdict in verdicts) == [""] + [Refusal.ALREADY_SPENT] * 7
+    assert await keeper.town.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "refusal"),
+    [
+        ("currency", Refusal.WRONG_CURRENCY),
+        ("amount", Refusal.PAYMENT_ALTERED),
+        ("timestamp", Refusal.PAYMENT_ALTERED),
+        ("bank", Refusal.WRONG_BANK),
+        ("account", Refusal.WRONG_MERCHANT),
+        ("order_function", Refusal.PAYMENT_ALTERED),
+        ("order_digest", Refusal.PAYMENT_ALTERED),
+        ("payer_function", Refusal.PAYMENT_ALTERED),
+        ("payer_digest", Refusal.PAYMENT_ALTERED),
+        ("payment_id", Refusal.PAYMENT_ALTERED),
+        ("deposit_before", Refusal.PAYMENT_ALTERED),
+    ],
+)
+async def test_a_payment_that_the_merchant_altered_is_refused(
+    keeper: Caller, purse: Purse, field: str, refusal: Refusal
+) -> None:
+    info = keeper.info(13)
+    altered = DepositRequest(alter(info, field).encode(), keeper.parcel(info, purse))
+    answer = await keeper.ask("deposit", altered)
+    told = answer.refusal or keeper.read(msgspec.msgpack.decode(answer.body)[0]).refusal
+    assert told == refusal
+    assert (await keeper.verdict(keeper.deposit(info, purse))).refusal == ""
+
+
+async def test_coins_spent_on_one_payment_pay_no_other(keeper: Caller, purse: Purse) -> None:
+    mine, other = keeper.info(13), keeper.info(13)
+    swapped = DepositRequest(mine.encode(), keeper.parcel(other, purse))
+    assert (await keeper.verdict(swapped)).refusal == Refusal.PAYMENT_ALTERED
+    again = keeper.info(13)
+    forged = keeper.parcel(again, Purse(purse.coins, purse.seeds[::-1]))
+    assert (await keeper.verdict(DepositRequest(again.encode(), forged))).refusal == Refusal.BAD_SPEND_SIGNATURE
+
+
+@pytest.mark.parametrize("parcel", [b"", b"\1\2", bytes(2000)])
+async def test_a_parcel_that_does_not_open_is_refused(keeper: Caller, parcel: bytes) -> None:
+    assert (await keeper.verdict(DepositRequest(keeper.info(1).encode(), parcel))).refusal == Refusal.BAD_PARCEL
+
+
+async def test_an_envelope_of_another_kind_is_no_parcel(keeper: Caller, purse: Purse) -> None:
+    info = keeper.info(13)
+    letter = keeper.seal("deposit", keeper.deposit(info, purse)).envelope
+    assert (await keeper.verdict(DepositRequest(info.encode(), letter))).refusal == Refusal.BAD_PARCEL
+
+
+async def test_coins_must_be_good_distinct_and_sum_to_the_amount(keeper: Caller, purse: Purse) -> None:
+    for amount in (12, 14):
+        verdict = await keeper.verdict(keeper.deposit(keeper.info(amount), purse))
+        assert verdict.refusal == Refusal.AMOUNT_MISMATCH
+    twice = Purse(purse.coins[:1] * 2, purse.seeds[:1] * 2)
+    assert (await keeper.verdict(keeper.deposit(keeper.info(16), twice))).refusal == Refusal.DUPLICATE_COIN
+    bad = Purse((alter(purse.coins[0], "signature"),), purse.seeds[:1])
+    assert (await keeper.verdict(keeper.deposit(keeper.info(8), bad))).refusal == Refusal.BAD_COIN
+    dearer = msgspec.structs.replace(purse.coins[2], denomination=purse.coins[0].denomination)
+    raised = Purse((dearer,), purse.seeds[2:])
+    assert (await keeper.verdict(keeper.deposit(keeper.info(8), raised))).refusal == Refusal.BAD_COIN
+    assert (await keeper.verdict(keeper.deposit(keeper.info(13), purse))).refusal == ""
+
+
+async def test_a_client_deposits_nothing(alice: Caller, keeper: Caller, purse: Purse) -> None:
+    number = 1002
+    info = alice.info(13, account=number)
+    assert await alice.refusal("deposit", alice.deposit(info, purse)) == Refusal.WRONG_MERCHANT
+
+
+async def test_a_deposit_must_come_before_the_date_that_was_agreed_on(
+    keeper: Caller, purse: Purse, clock: VirtualClock
+) -> None:
+    info = keeper.info(13)
+    request = keeper.deposit(info, purse)
+    clock.advance(HOUR_MS)
+    verdict = await keeper.verdict(request)
+    assert (verdict.refusal, verdict.at) == (Refusal.PAYMENT_EXPIRED, info.deposit_before)
+    assert (await keeper.verdict(keeper.deposit(keeper.info(13), purse))).refusal == ""
+
+
+async def test_a_sale_is_paid_once(keeper: Caller, alice: Caller) -> None:
+    info = keeper.info(8)
+    second = msgspec.structs.replace(info, payer_digest=seed("another payer"))
+    assert (await keeper.verdict(keeper.deposit(info, await alice.withdraw(8)))).refusal == ""
+    refused = keeper.deposit(second, purse := await alice.withdraw(8))
+    assert (await keeper.verdict(refused)).refusal == Refusal.ALREADY_PAID
+    assert (await keeper.verdict(keeper.deposit(keeper.info(8), purse))).refusal == ""
+
+
+async def test_a_payment_has_one_verdict_under_whatever_request(
+    keeper: Caller, purse: Purse, clock: VirtualClock
+) -> None:
+    info = keeper.info(13)
+    request = keeper.deposit(info, purse)
+    first = await keeper.verdict(request)
+    clock.advance(2 * HOUR_MS)
+    assert await keeper.verdict(request) == first
+    assert await keeper.verdict(keeper.deposit(info, purse)) == first
+    assert await keeper.town.books.balance(info.account) == 12
+    assert await keeper.town.faults() == []
+
+
+async def test_what_was_refused_stays_refused(keeper: Caller, purse: Purse) -> None:
+    info = keeper.info(13)
+    broken = DepositRequest(info.encode(), b"no parcel")
+    first = await keeper.verdict(broken)
+    assert await keeper.verdict(keeper.deposit(info, purse)) == first
+    assert await keeper.town.books.balance(info.account) == 0
+
+
+# ---------------------------------------------------------------- inquiry
+
+
+async def ask_verdict(caller: Caller, info: object, purse: Purse, index: int = 0) -> Verdict | str:
+    request_id, body = caller.inquiry(info, purse, index)  # type: ignore[arg-type]
+    answer = await Caller(caller.town, "nobody").ask("verdict", body, request_id=request_id)
+    return answer.refusal or caller.read(InquiryAnswer.decode(answer.body).verdict)
+
+
+async def test_an_unknown_payment_is_pending_and_then_expired_for_ever(
+    keeper: Caller, purse: Purse, clock: VirtualClock
+) -> None:
+    info = keeper.info(13)
+    clock.advance(HOUR_MS - 1)
+    assert await ask_verdict(keeper, info, purse) == Refusal.PENDING
+    clock.advance(1)
+    expired = await ask_verdict(keeper, info, purse)
+    assert isinstance(expired, Verdict)
+    assert expired.refusal == Refusal.PAYMENT_EXPIRED
+    assert (await keeper.verdict(keeper.deposit(info, purse))).refusal == Refusal.PAYMENT_EXPIRED
+    clock.advance(DAY_MS)
+    assert await ask_verdict(keeper, info, purse) == expired
+
+
+@pytest.mark.parametrize("amount", [13, 12])
+@pytest.mark.parametrize("later", [0, 2 * HOUR_MS])
+async def test_a_decided_payment_has_its_verdict_before_and_after_its_date(
+    keeper: Caller, purse: Purse, clock: VirtualClock, amount: int, later: int
+) -> None:
+    info = keeper.info(amount)
+    decided = await keeper.verdict(keeper.deposit(info, purse))
+    clock.advance(later)
+    assert await ask_verdict(keeper, info, purse, index=2) == decided
+
+
+async def test_only_a_coin_of_the_payment_may_ask_about_it(keeper: Caller, alice: Caller, purse: Purse) -> None:
+    info = keeper.info(13)
+    await keeper.verdict(keeper.deposit(info, purse))
+    foreign = await alice.withdraw(8)
+    assert await ask_verdict(keeper, info, foreign) == Refusal.BAD_SPEND_SIGNATURE
+    borrowed = Purse(purse.coins, foreign.seeds * 3)
+    assert await ask_verdict(keeper, info, borrowed) == Refusal.BAD_SIGNATURE
+    request_id, body = keeper.inquiry(info, purse)
+    assert await keeper.refusal("verdict", body) == Refusal.BAD_SIGNATURE
+    assert await keeper.refusal("verdict", body, request_id=request_id) == ""
+
+
+async def test_another_banks_payment_is_not_ours_to_judge(keeper: Caller, purse: Purse) -> None:
+    assert await ask_verdict(keeper, keeper.info(13, bank="south"), purse) == Refusal.WRONG_BANK
+
+
+# ---------------------------------------------------------------- what is no request
+
+
+@pytest.mark.parametrize("kind", ["exchange", "recover", "redeem", "proof", "payout"])
+async def test_what_the_bank_does_not_serve_is_refused(alice: Caller, kind: str) -> None:
+    assert await alice.refusal(kind, b"") == Refusal.WRONG_TYPE
+
+
+async def test_a_retained_request_is_dropped_and_counted(alice: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    asking = alice.seal("account", AccountRequest(b"", ""))
+    message = Incoming(topics.bank_request(BANK, 0, "account", "client"), asking.envelope)
+    with caplog.at_level(logging.WARNING):
+        assert await alice.town.bank.handle(replace(message, retained=True)) is None
+    assert "dropped" in caplog.text
+    assert alice.town.bank.dropped == {Refusal.WRONG_TYPE: 1}
+    assert await alice.town.bank.handle(message) is not None
