@@ -2,7 +2,7 @@
 
 from protocol.envelope import VERSION, Suite, recipient_of
 from protocol.errors import PeerError
-from protocol.keyset import Keyset, SignedKeyset
+from protocol.keyset import read_keyset
 from protocol.messages import Catalog, Signed, Status
 
 _SUITES = {Suite.X25519: "X25519", Suite.MLKEM768_X25519: "ML-KEM-768 + X25519"}
@@ -13,7 +13,7 @@ def describe(kind: str, payload: bytes) -> str:
     try:
         match kind:
             case "keys":
-                keyset = Keyset.decode(SignedKeyset.decode(payload).keyset)
+                keyset = read_keyset(payload)
                 return (
                     f"keyset {keyset.number}: {len(keyset.denominations)} denominations, hash {keyset.hash.hex()[:8]}"
                 )

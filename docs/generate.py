@@ -98,7 +98,9 @@ def diagram(machine: ModuleType) -> str:
     lines += [f"    {name} --> [*]" for name in finals] + ["```"]
     meanings = [(f"`{kind.__name__}`", first_paragraph(kind)) for kind in states]
     happenings = [(f"`{kind.__name__}`", first_paragraph(kind)) for kind in events]
-    return "\n\n".join(["\n".join(lines), table(("State", "Meaning"), meanings), table(("Event", "Meaning"), happenings)])
+    return "\n\n".join(
+        ["\n".join(lines), table(("State", "Meaning"), meanings), table(("Event", "Meaning"), happenings)]
+    )
 
 
 def _bounds(least: int | None, most: int | None) -> str:
@@ -130,7 +132,11 @@ def type_name(kind: shape.Type) -> str:
             return ", ".join(filter(None, ("bytes", _bounds(kind.min_length, kind.max_length))))
         case shape.VarTupleType():
             length = _bounds(kind.min_length, kind.max_length)
-            return f"array, {length}, of {type_name(kind.item_type)}" if length else f"array of {type_name(kind.item_type)}"
+            return (
+                f"array, {length}, of {type_name(kind.item_type)}"
+                if length
+                else f"array of {type_name(kind.item_type)}"
+            )
         case shape.StructType():
             return f"`{kind.cls.__name__}`"
     raise TypeError(kind)
@@ -197,12 +203,19 @@ def topic_forms() -> str:
         (str(topics.Announcement("<bank>", "keys")), "yes", "bank", "`SignedKeyset`"),
         (str(topics.Announcement("<name>", "status")), "yes", announced, "`Status`; also the last will"),
         (str(topics.Announcement("<merchant>", "catalog")), "yes", "merchant", "`Signed` `Catalog`"),
-        (to_bank, "no", "requester", "envelope (§3.4)"),
-        (str(topics.MerchantRequest("<merchant>", "<kind>", "<client>")), "no", "requester", "envelope (§3.4)"),
+        (to_bank, "no", "requester", "envelope with a letter (§3.6)"),
+        (
+            str(topics.MerchantRequest("<merchant>", "<kind>", "<client>")),
+            "no",
+            "requester",
+            "envelope with a letter (§3.6)",
+        ),
         (str(topics.Reply("<client>", "<sender>")), "no", announced, "sealed answer (§3.6)"),
     ]
     spoken = {
-        match[1] for kind in message_kinds() if (match := re.match(r"Kind `([a-z]+)`", first_paragraph(kind))) is not None
+        match[1]
+        for kind in message_kinds()
+        if (match := re.match(r"Kind `([a-z]+)`", first_paragraph(kind))) is not None
     }
     kinds = [
         (receiver, _kind_list(known & spoken), _kind_list(known - spoken))

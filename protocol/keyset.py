@@ -99,6 +99,15 @@ def fingerprint(identity: bytes) -> str:
     return hashlib.sha256(identity).hexdigest()
 
 
+def read_keyset(data: bytes) -> Keyset:
+    """Return an announced keyset unchecked: for what was checked before it was stored, and for observers.
+
+    Raises:
+        PeerError: `MALFORMED`.
+    """
+    return Keyset.decode(SignedKeyset.decode(data).keyset)
+
+
 def open_keyset(bank: str, pinned: str, data: bytes, checked: Collection[bytes] = ()) -> Keyset:
     """Check an announced keyset against the fingerprint that the bank's address pins.
 
@@ -134,22 +143,22 @@ def check_successor(known: Keyset, new: Keyset) -> None:
     """Refuse a keyset that does not continue the one that is known.
 
     Raises:
-        PeerError: `MALFORMED`, with a detail that says what is wrong: rolled back, forked, a key withdrawn before
+        PeerError: `FOREIGN_KEYSET`, with a detail that says what is wrong: rolled back, forked, a key withdrawn before
             its time, or a date moved earlier.
     """
     if new.number < known.number:
-        raise PeerError(Refusal.MALFORMED, f"keyset {new.number} is rolled back: {known.number} is known")
+        raise PeerError(Refusal.FOREIGN_KEYSET, f"keyset {new.number} is rolled back: {known.number} is known")
     at_known = new.hash if new.number == known.number else new.chain[known.number]
     if at_known != known.hash:
-        raise PeerError(Refusal.MALFORMED, f"keyset {new.number} is forked: its chain does not hold the known one")
+        raise PeerError(Refusal.FOREIGN_KEYSET, f"keyset {new.number} is forked: its chain does not hold the known one")
     announced = {denomination.public_key: denomination for denomination in new.denominations}
     for old in known.denominations:
         kept = announced.get(old.public_key)
         if kept is None:
             if old.redeem_until > new.issued_at:
-                raise PeerError(Refusal.MALFORMED, "a denomination was withdrawn before its redeem-until")
+                raise PeerError(Refusal.FOREIGN_KEYSET, "a denomination was withdrawn before its redeem-until")
         elif kept.id != old.id:
-            raise PeerError(Refusal.MALFORMED, "the description of a denomination has changed")
+            raise PeerError(Refusal.FOREIGN_KEYSET, "the description of a denomination has changed")
 
 
 class KeyRing:
@@ -159,6 +168,11 @@ class KeyRing:
         self.keyset = keyset
         self._denominations = {denomination.id: denomination for denomination in keyset.denominations}
         self._keys = {key: PublicKey.from_der(d.public_key) for key, d in self._denominations.items()}
+
+    @property
+    def ids(self) -> Collection[bytes]:
+        """The ids of all denominations."""
+        return self._denominations.keys()
 
     def items(self) -> ItemsView[bytes, Denomination]:
         """Return all denominations with their ids."""

@@ -37,6 +37,7 @@ class Refusal(StrEnum):
     SALE_EXPIRED = "sale_expired"
     PAYMENT_ALTERED = "payment_altered"
     BAD_PARCEL = "bad_parcel"
+    FOREIGN_KEYSET = "foreign_keyset"
     UNKNOWN_DENOMINATION = "unknown_denomination"
     DENOMINATION_CLOSED = "denomination_closed"
     BAD_BLINDED_VALUE = "bad_blinded_value"
@@ -78,6 +79,9 @@ TABLE: Final[dict[Refusal, Entry]] = {
     Refusal.SALE_EXPIRED: Entry(Advice.FINAL, "The payment request has expired; order again."),
     Refusal.PAYMENT_ALTERED: Entry(Advice.FINAL, "The payment information is not what was agreed on."),
     Refusal.BAD_PARCEL: Entry(Advice.FINAL, "The sealed coins cannot be opened by this bank."),
+    Refusal.FOREIGN_KEYSET: Entry(
+        Advice.FINAL, "The keyset is not the one that others see, or does not continue the one that is known."
+    ),
     Refusal.UNKNOWN_DENOMINATION: Entry(Advice.FINAL, "The bank has no such denomination key."),
     Refusal.DENOMINATION_CLOSED: Entry(Advice.FINAL, "The denomination key is outside its dates for this use."),
     Refusal.BAD_BLINDED_VALUE: Entry(Advice.FINAL, "A blinded value is not one that the key may sign."),

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from broker.address import BrokerUrl
-from protocol.keyset import Keyset, SignedKeyset
+from protocol.keyset import Keyset, read_keyset
 from protocol.messages import MERCHANT
 from protocol.money import format_minor, parse_amount
 from protocol.topics import check_name
@@ -214,7 +214,7 @@ async def audit_of(home: Path) -> Report:
     async with open_books(home, SystemClock()) as books:
         snapshot = await books.snapshot()  # first: a keyset announced meanwhile does no harm, one missed would
         announcements = await books.keysets()
-    keysets = [Keyset.decode(SignedKeyset.decode(data).keyset) for data in announcements]
+    keysets = [read_keyset(data) for data in announcements]
     denominations = {d.id: (d.value, d.currency) for keyset in keysets for d in keyset.denominations}
     return audit(snapshot, denominations)
 

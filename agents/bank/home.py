@@ -7,7 +7,7 @@ keys/denomination/<id>            RSA private key, PKCS #8 in DER: what coins ar
 books.db                          accounts, ledger, spent coins, stored answers, keysets
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ import msgspec
 from broker.address import BrokerUrl
 from protocol.commission import parse_commission
 from protocol.envelope import PRIVATE_BYTES, EnvelopePrivateKey, Suite
-from protocol.keyset import VERSION, Denomination, Keyset, Limits, SignedKeyset, fingerprint, open_keyset
+from protocol.keyset import VERSION, Denomination, Keyset, Limits, SignedKeyset, fingerprint
 from protocol.signatures import public_key
 
 from ..address import BankAddress
@@ -139,8 +139,3 @@ def address_of(settings: Settings, identity_seed: bytes) -> BankAddress:
 def sign_keyset(identity_seed: bytes, keyset: Keyset) -> bytes:
     """Return the announcement of a keyset."""
     return SignedKeyset.sign(identity_seed, keyset).encode()
-
-
-def latest_keyset(settings: Settings, identity_seed: bytes, announcements: Sequence[bytes]) -> Keyset:
-    """Return the newest of the announcements in the books, checked as a wallet would."""
-    return open_keyset(settings.name, fingerprint(public_key(identity_seed)), announcements[-1])

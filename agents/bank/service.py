@@ -10,12 +10,13 @@ from broker.address import BrokerUrl
 from broker.mqtt import MqttLink
 from broker.port import Outgoing
 from protocol import topics
+from protocol.keyset import read_keyset
 from protocol.messages import Status
 
 from ..home import HomeError, locked
 from ..world import Clock
 from .agent import BankAgent
-from .home import address_of, keys_of, latest_keyset, settings_of
+from .home import address_of, keys_of, settings_of
 from .signer import SoftwareSigner
 from .sqlite import SqliteBooks
 
@@ -50,7 +51,7 @@ async def serve(home: Path, clock: Clock) -> None:
             announcements = await books.keysets()
             if not announcements:
                 raise HomeError(f"{home} has no keyset: `ecash bank init` did not finish; remove it and init again")
-            keyset = latest_keyset(settings, keys.identity, announcements)
+            keyset = read_keyset(announcements[-1])
             signer = SoftwareSigner(keys.denominations)
             agent = BankAgent(keyset, announcements[-1], keys, books, signer, clock)
             try:

@@ -22,9 +22,7 @@ BrokerKind = Annotated[
     str, typer.Option(help="embedded or mosquitto; mosquitto unless given, if it is installed.", show_default=False)
 ]
 Seconds = Annotated[float, typer.Option(min=0.1, help="How long to measure.")]
-InFlight = Annotated[
-    int, typer.Option("--in-flight", "--concurrency", min=1, max=256, help="How many at once.")
-]
+InFlight = Annotated[int, typer.Option("--in-flight", "--concurrency", min=1, max=256, help="How many at once.")]
 Coins = Annotated[int, typer.Option(min=1, max=_MAX_COINS, help="Coins in each request.")]
 Prices = Annotated[int, typer.Option(min=1, max=MOST_DENOMINATIONS, help="Coins that the price takes.")]
 WarmUp = Annotated[

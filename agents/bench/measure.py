@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..bank.cli import audit_of
 from ..terminal import err
 from .deposit import deposits
-from .load import Tick, Trial, Workload, closed_loop, cpu_seconds
+from .load import Tick, Trial, Workload, closed_loop, cpu_seconds, is_on_disk
 from .purchase import purchases
 from .report import Cpu, Plan, Report, report_of
 from .rig import MOST_DENOMINATIONS, SHOP, Rig, running_broker
@@ -34,8 +35,8 @@ class _Scene(NamedTuple):
     broker: int | None
 
     def cpu(self) -> Cpu:
-        used = (cpu_seconds(pid) if pid else 0.0 for pid in (self.bank, self.merchant, self.broker))
-        return Cpu(*used, time.process_time())
+        bank, merchant, broker = (cpu_seconds(pid) if pid else 0.0 for pid in (self.bank, self.merchant, self.broker))
+        return Cpu(bank, merchant, broker, time.process_time())
 
 
 class _Watch:
@@ -68,8 +69,8 @@ async def measure(plan: Plan) -> Report:
             async with _scene(rig, plan) as scene:
                 trial, cpu, more, openssl = await _measure(scene, plan, watch)
             watch.stage("auditing the bank")
-            audited = await audit_of(rig.bank_home)
-            return report_of(plan, trial, cpu, openssl, more, audited.faults)
+            report = report_of(plan, trial, cpu, openssl, more, is_on_disk(Path(folder)))
+            return msgspec.structs.replace(report, faults=(await audit_of(rig.bank_home)).faults)
 
 
 @asynccontextmanager

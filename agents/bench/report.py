@@ -12,8 +12,8 @@ from .load import Trial
 from .yardstick import Yardstick, cores
 
 _METHOD: Final = (
-    "Method: durable store, fsync on; bank{and_merchant} and broker as processes of their own; the load comes from "
-    "another process of the same machine, with {in_flight} in flight; everything was prepared before the clock started."
+    "Method: durable store, fsync on{where}; bank{and_merchant} and broker as processes of their own; the load comes "
+    "from another process of the same machine, {in_flight} in flight; everything was prepared before the clock started."
 )
 
 
@@ -46,8 +46,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `openssl_private_per_s` and `openssl_public_per_s` are those of all cores together; `ratio_to_openssl` is coins per
     private operation, `ratio_to_openssl_public` coins per public one. `efficiency` is the processor time that openssl
-    takes for one private operation a coin, as a part of what bank, merchant and broker have used: it needs no idle
-    machine. (The embedded broker's is not known, and counts as none.)
+    takes for one operation a coin (private to withdraw, public otherwise), as a part of what bank, merchant and broker
+    have used: it needs no idle machine. (The embedded broker's is not known, and counts as none.)
     """
 
     coins_per_s: float
@@ -74,10 +74,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     load_cpu_ms_per_request: float
     connect_p50_ms: float
     order_p50_ms: float
-    faults: list[str]
+    faults: list[str] = []
 
     def flat(self) -> dict[str, object]:
-        """Return the fields in their order, for JSON; figures with four significant digits or more."""
+        """Return the fields in their order, for JSON, with figures rounded."""
         figures = msgspec.to_builtins(self)
         return {name: _short(value) if isinstance(value, float) else value for name, value in figures.items()}
 
@@ -96,13 +96,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         _add(rows, "coins to private", self.ratio_to_openssl, "")
         _add(rows, "openssl rsa2048 public", self.openssl_public_per_s, f"/s on {self.cores} cores")
         _add(rows, "coins to public", self.ratio_to_openssl_public, "")
-        _add(rows, "efficiency", self.efficiency, "of processor time is one private operation a coin")
+        which = "private" if self.kind == "withdraw" else "public"
+        _add(rows, "efficiency", self.efficiency, f"one {which} operation a coin, as part of the CPU time")
         for who in ("bank", "merchant", "broker", "load"):
             used: float = getattr(self, f"{who}_cpu_ms_per_request")
             if used:
                 _add(rows, f"{who} CPU", used, "ms a request")
         merchant = ", merchant" if self.merchant_cpu_ms_per_request else ""
-        method = _METHOD.format(and_merchant=merchant, in_flight=self.in_flight)
+        where = "" if self.durable else " (but in memory: set TMPDIR to a folder on a disk)"
+        method = _METHOD.format(where=where, and_merchant=merchant, in_flight=self.in_flight)
         verdict = Text("audit: the books balance", "green")
         if self.faults:
             verdict = Text("\n".join(["audit: THE BOOKS DO NOT BALANCE", *self.faults]), "bold red")
@@ -118,9 +120,7 @@ def _add(rows: Table, name: str, value: float, unit: str) -> None:
     rows.add_row(name, f"{value:,.0f}" if value >= 1000 else f"{value:,.2f}", unit)
 
 
-def report_of(
-    plan: Plan, trial: Trial, cpu: Cpu, openssl: Yardstick, more: dict[str, float], faults: list[str]
-) -> Report:
+def report_of(plan: Plan, trial: Trial, cpu: Cpu, openssl: Yardstick, more: dict[str, float], durable: bool) -> Report:
     """Return the report of a trial.
 
     Args:
@@ -129,11 +129,12 @@ def report_of(
         cpu: what each process used meanwhile.
         openssl: the yardstick, from before and after.
         more: `connect_p50_ms` and `order_p50_ms` of purchases.
-        faults: the audit's.
+        durable: whether the books were on a disk.
     """
     requests = len(trial.latencies)
     coins_per_s = trial.per_second * plan.coins
     server = cpu.bank + cpu.merchant + cpu.broker
+    operations_per_s = openssl.one.private if plan.kind == "withdraw" else openssl.one.public
     a_request = Cpu(*(1000 * seconds / requests for seconds in cpu))
     return Report(
         coins_per_s=coins_per_s,
@@ -145,7 +146,7 @@ def report_of(
         cores=cores(),
         store="sqlite",
         broker=plan.broker,
-        durable=True,
+        durable=durable,
         kind=plan.kind,
         coins_per_request=plan.coins,
         in_flight=plan.in_flight,
@@ -153,12 +154,11 @@ def report_of(
         seconds=trial.elapsed,
         openssl_public_per_s=openssl.all.public,
         ratio_to_openssl_public=coins_per_s / openssl.all.public,
-        efficiency=requests * plan.coins / openssl.one.private / server if server else 0.0,
+        efficiency=requests * plan.coins / operations_per_s / server if server else 0.0,
         bank_cpu_ms_per_request=a_request.bank,
         merchant_cpu_ms_per_request=a_request.merchant,
         broker_cpu_ms_per_request=a_request.broker,
         load_cpu_ms_per_request=a_request.load,
         connect_p50_ms=more.get("connect_p50_ms", 0.0),
         order_p50_ms=more.get("order_p50_ms", 0.0),
-        faults=faults,
     )

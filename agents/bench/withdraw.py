@@ -1,10 +1,10 @@
-"""Withdrawals: sealed envelopes with blinded coins, prepared beforehand; measured from publishing to the opened answer."""
+"""Withdrawals: requests are blinded and sealed beforehand; measured from publishing one to its opened answer."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from protocol.answer import open_answer
 from protocol.coins import Coin
@@ -20,7 +20,7 @@ from .failure import BenchFailed
 from .load import Tick, closed_loop
 from .rig import BANK, Rig
 
-_PREPARING: int = 4
+_PREPARING: Final = 4
 """Withdrawals in flight while coins are made: the bank signs some while others are unblinded."""
 
 

@@ -86,8 +86,8 @@ async def order(wallet: Wallet, bank: Bank, merchant: str, lines: Sequence[Order
     return Quote(bank, shop, payreq)
 
 
-async def assemble(wallet: Wallet, bank: Bank, amount: Amount) -> list[HeldCoin]:
-    """Choose coins that make exactly `amount`; withdraw what is missing, without being asked.
+async def assemble(wallet: Wallet, bank: Bank, amount: Amount, deposit_before: int) -> list[HeldCoin]:
+    """Choose coins that make exactly `amount` and can be deposited in time; withdraw what is missing, without asking.
 
     Raises:
         WalletError: if that cannot be done, with the reason.
@@ -96,7 +96,8 @@ async def assemble(wallet: Wallet, bank: Bank, amount: Amount) -> list[HeldCoin]
     for attempt in range(2):
         held: dict[int, list[HeldCoin]] = {}
         for coin in await wallet.store.free_coins(bank.row.name, amount.currency):
-            held.setdefault(coin.value, []).append(coin)
+            if deposit_before <= bank.ring.denomination(coin.coin.denomination).spend_until:
+                held.setdefault(coin.value, []).append(coin)
         try:
             chosen = select_coins(amount.value, {value: len(coins) for value, coins in held.items()})
         except CannotMakeAmount:
@@ -147,7 +148,7 @@ async def pay(
         CoinsTaken: if another exchange took a coin meanwhile; nothing was paid.
     """
     bank = quote.bank
-    coins = await assemble(wallet, bank, quote.amount)
+    coins = await assemble(wallet, bank, quote.amount, quote.payreq.deposit_before)
     pay_id, inquiry_id = wallet.new_id(), wallet.new_id()
     root = wallet.root
     info = payment_info(quote.payreq, payer_function, root.payer_salt(pay_id), code or root.payer_code(pay_id))

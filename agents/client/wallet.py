@@ -13,7 +13,7 @@ from protocol.answer import Answer, open_answer
 from protocol.codec import Message
 from protocol.derivation import Root, new_request_id
 from protocol.envelope import EnvelopeKey, Letter, request_hash, seal_letter
-from protocol.keyset import KeyRing, Keyset, check_successor, open_keyset
+from protocol.keyset import KeyRing, Keyset, check_successor, open_keyset, read_keyset
 from protocol.machine import Send, backoff
 from protocol.messages import AccountAnswer, AccountRequest
 from protocol.signatures import public_key
@@ -76,7 +76,7 @@ class Wallet:
 
     def _remember(self, row: BankRow) -> Bank:
         address = BankAddress.parse(row.address)
-        bank = Bank(row, address, KeyRing(open_keyset(address.bank, address.fingerprint, row.keyset)))
+        bank = Bank(row, address, KeyRing(read_keyset(row.keyset)))
         self._banks[row.name] = bank
         return bank
 
@@ -116,9 +116,8 @@ class Wallet:
         known = self._banks.get(address.bank)
         if known is not None and known.row.keyset == announced:
             return known
-        keyset = open_keyset(address.bank, address.fingerprint, announced)
-        for denomination in keyset.denominations:
-            await asyncio.to_thread(denomination.check)
+        checked = known.ring.ids if known else ()
+        keyset = await asyncio.to_thread(open_keyset, address.bank, address.fingerprint, announced, checked)
         if known is None:
             row = BankRow(address.bank, str(address), announced, None, None, None)
         else:

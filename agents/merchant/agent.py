@@ -13,7 +13,7 @@ from protocol.answer import open_answer
 from protocol.derivation import new_request_id
 from protocol.envelope import Letter, open_letter, request_hash, seal_letter
 from protocol.errors import PeerError
-from protocol.keyset import KeyRing, check_successor, open_keyset
+from protocol.keyset import KeyRing, check_successor, open_keyset, read_keyset
 from protocol.machine import Send, backoff
 from protocol.merchant import deposit
 from protocol.messages import AccountAnswer, AccountRequest, Catalog, Certificate, Item, Signed, Status
@@ -87,13 +87,10 @@ class MerchantAgent:
             self.ready.set()
 
     async def _open_till(self, invitation: bytes) -> Till:
-        announced = await self._requester.retained(topics.keys(self._bank.bank))
-        keyset = open_keyset(self._bank.bank, self._bank.fingerprint, announced)
-        known = await self._store.meta("keyset")
-        if known is not None:
-            check_successor(open_keyset(self._bank.bank, self._bank.fingerprint, known), keyset)
-        await self._store.set_meta("keyset", announced)
-        ring = KeyRing(keyset)
+        known = await self._store.meta("keyset")  # opens the shop even while the bank is away
+        announced = b"" if known else await self._requester.retained(topics.keys(self._bank.bank))
+        ring = KeyRing(read_keyset(known)) if known else await self._accept(announced, None)
+        keyset = ring.keyset
         signed = await self._store.meta("certificate") or await self._certificate(ring, invitation)
         certificate = Certificate.decode(Signed.decode(signed).check(keyset.identity, Domain.CERTIFICATE))
         if (certificate.merchant, certificate.key) != (self.name, self._keys.public):
@@ -129,11 +126,18 @@ class MerchantAgent:
         till = self._opened
         if announced == await self._store.meta("keyset"):
             return
-        keyset = open_keyset(self._bank.bank, self._bank.fingerprint, announced)
-        check_successor(till.trust.ring.keyset, keyset)
+        ring = await self._accept(announced, till.trust.ring)
+        till.trust = till.trust._replace(ring=ring)
+        _log.info("keyset %d of bank %s", ring.keyset.number, ring.keyset.bank)
+
+    async def _accept(self, announced: bytes, known: KeyRing | None) -> KeyRing:
+        """Check an announced keyset, against the one that is known if there is one, and keep it."""
+        checked = known.ids if known else ()
+        keyset = await asyncio.to_thread(open_keyset, self._bank.bank, self._bank.fingerprint, announced, checked)
+        if known is not None:
+            check_successor(known.keyset, keyset)
         await self._store.set_meta("keyset", announced)
-        till.trust = till.trust._replace(ring=KeyRing(keyset))
-        _log.info("keyset %d of bank %s", keyset.number, keyset.bank)
+        return KeyRing(keyset)
 
     async def _announce(self) -> None:
         trust = self._opened.trust

@@ -60,7 +60,7 @@ def step(
             except PeerError as error:
                 return refused(error), ()
             certificate = certify(bank, identity_seed, account, event.key, now)
-            claim = Claim(account.number, event.key) if event.wants else None
+            claim = None if event.held else Claim(account.number, event.key)
             body = AccountAnswer(
                 account.number, account.kind, account.title, account.currency, event.balance, certificate
             )
@@ -74,14 +74,14 @@ def step(
 
 
 def _check(event: Asked) -> Account:
+    if event.held is not None:
+        if event.invited is not None:
+            raise PeerError(Refusal.ACCOUNT_EXISTS, "this key has an account already")
+        return event.held  # also for who lost the answer and shows the invitation that it has used
     if not event.wants:
-        if event.held is None:
-            raise PeerError(Refusal.UNKNOWN_ACCOUNT, "no account is open for this key")
-        return event.held
+        raise PeerError(Refusal.UNKNOWN_ACCOUNT, "no account is open for this key")
     if event.invited is None:
         raise PeerError(Refusal.INVALID_INVITATION, "the invitation is unknown or was used")
-    if event.held is not None:
-        raise PeerError(Refusal.ACCOUNT_EXISTS, "this key has an account already")
     check_public_key(event.key)
     return event.invited
 

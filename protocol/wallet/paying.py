@@ -72,7 +72,7 @@ def open_payreq(signed: Signed, shop: Shop, keyset: Keyset, now: int) -> Payreq:
 
     Raises:
         PeerError: `MALFORMED`, `BAD_SIGNATURE`, `WRONG_BANK`, `WRONG_MERCHANT`, `WRONG_CURRENCY`; `SALE_EXPIRED`;
-            `UNKNOWN_DENOMINATION` if merchant and wallet see different keysets of the bank: one of them is shown
+            `FOREIGN_KEYSET` if merchant and wallet see different keysets of the bank: one of them is shown
             keys that others are not.
     """
     payreq = Payreq.decode(signed.check(shop.certificate.key, Domain.PAYREQ))
@@ -83,7 +83,7 @@ def open_payreq(signed: Signed, shop: Shop, keyset: Keyset, now: int) -> Payreq:
     if payreq.currency != shop.certificate.currency:
         raise PeerError(Refusal.WRONG_CURRENCY, "the payment request names another currency than the certificate")
     if payreq.keyset != keyset.hash:
-        raise PeerError(Refusal.UNKNOWN_DENOMINATION, "the merchant sees another keyset of the bank than this wallet")
+        raise PeerError(Refusal.FOREIGN_KEYSET, "the merchant sees another keyset of the bank than this wallet")
     if not now < payreq.expires <= payreq.deposit_before:
         raise PeerError(Refusal.SALE_EXPIRED, "the payment request has expired")
     return payreq

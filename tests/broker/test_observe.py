@@ -61,13 +61,13 @@ def test_announcements_are_for_all() -> None:
 
 
 def test_payloads_are_described_by_the_caller_and_only_on_topics_of_ours() -> None:
-    observer = Observer(lambda payload: f"v{payload[0]}")
-    assert observer.see(0.0, ASK, b"\x01").note == "v1"
+    observer = Observer(lambda kind, payload: f"{kind} v{payload[0]}")
+    assert observer.see(0.0, ASK, b"\x01").note.endswith(" v1")
     assert observer.see(0.0, "elsewhere", b"").note == ""
 
 
 def test_a_line_shows_time_parties_kind_size_and_duration() -> None:
-    observer = Observer(lambda _: "suite [red]")
+    observer = Observer(lambda *_: "suite [red]")
     request = line(observer.see(0.25, ASK, bytes(20_480), b"id"))
     again = line(observer.see(0.5, ASK, b"", b"id"))
     answer = line(observer.see(0.75, ANSWER, b"", b"id"))

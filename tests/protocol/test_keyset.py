@@ -21,6 +21,7 @@ from protocol.keyset import (
     check_successor,
     fingerprint,
     open_keyset,
+    read_keyset,
 )
 from protocol.refusals import Refusal
 from protocol.signatures import Domain, public_key, sign, verify
@@ -203,7 +204,7 @@ def successor(known: Keyset, **fields: Any) -> Keyset:
 def detail_of(known: Keyset, new: Keyset) -> str:
     with pytest.raises(PeerError) as caught:
         check_successor(known, new)
-    assert caught.value.refusal is Refusal.MALFORMED
+    assert caught.value.refusal is Refusal.FOREIGN_KEYSET
     return caught.value.detail
 
 
@@ -304,3 +305,10 @@ def test_of_two_denominations_with_one_value_the_last_to_expire_is_current(world
     )
     pair = (younger, CENTS) if first else (CENTS, younger)
     assert KeyRing(changed(world.keyset, denominations=pair)).current("USD", NOW) == {100: younger.id}
+
+
+def test_a_ring_knows_its_denominations_and_a_stored_keyset_is_read_unchecked(world: World) -> None:
+    announced = SignedKeyset.sign(world.identity_seed, world.keyset).encode()
+    assert read_keyset(announced) == world.keyset
+    assert set(world.ring.ids) == {denomination.id for denomination in world.keyset.denominations}
+    assert dict(world.ring.items()) == {d.id: d for d in world.keyset.denominations}

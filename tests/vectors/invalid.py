@@ -1,9 +1,9 @@
 """What must be refused, and with which code."""
 
-import msgspec
 from typing import Any, Final
 
 import msgpack
+import msgspec
 
 from protocol.answer import Answer, seal_answer
 from protocol.coins import SpentCoin
@@ -11,11 +11,10 @@ from protocol.envelope import Letter, _SignedLetter, seal
 from protocol.keyset import SignedKeyset
 from protocol.refusals import Refusal
 from protocol.signatures import Domain, sign
-
 from tests.vectors.story import NOW, Story, seed
 
 _ORDER_LINES: Final = (
-    ("the canonical encoding of [\"map\", 2]", "92a36d617002", ""),
+    ('the canonical encoding of ["map", 2]', "92a36d617002", ""),
     ("an integer in a longer form", "92a36d6170cc02", Refusal.MALFORMED),
     ("a text in a longer form", "92d9036d617002", Refusal.MALFORMED),
     ("an array in a longer form", "dc0002a36d617002", Refusal.MALFORMED),
@@ -53,7 +52,8 @@ def cases(story: Story, envelope: bytes) -> dict[str, Any]:
 
 def _messages() -> list[dict[str, Any]]:
     lines = [
-        {"what": what, "message": "OrderLine", "bytes": data, "refusal": refusal} for what, data, refusal in _ORDER_LINES
+        {"what": what, "message": "OrderLine", "bytes": data, "refusal": refusal}
+        for what, data, refusal in _ORDER_LINES
     ]
     too_many = msgpack.packb(["north", [["map", 1]] * 51])
     nothing = msgpack.packb(["north", []])
@@ -67,7 +67,9 @@ def _messages() -> list[dict[str, Any]]:
 def _blinded(story: Story) -> list[dict[str, Any]]:
     n = story.rsa.n
     wrong = (("0", 0), ("1", 1), ("n - 1", n - 1), ("n", n), ("p, a factor of n", story.p))
-    values = [{"what": what, "value": value.to_bytes(256), "refusal": Refusal.BAD_BLINDED_VALUE} for what, value in wrong]
+    values = [
+        {"what": what, "value": value.to_bytes(256), "refusal": Refusal.BAD_BLINDED_VALUE} for what, value in wrong
+    ]
     return [
         {"what": "good", "value": story.blinded_coin(0)[0], "refusal": ""},
         *values,
@@ -76,15 +78,16 @@ def _blinded(story: Story) -> list[dict[str, Any]]:
 
 
 def _coins(story: Story) -> list[dict[str, Any]]:
-    spent = story.spent[0]
+    n = story.rsa.n
+    spent = next(one for one in story.spent if int.from_bytes(one.coin.signature) + n < 1 << 2048)
     flipped = msgspec.structs.replace(spent.coin, serial=seed("another serial"))
-    larger = (int.from_bytes(spent.coin.signature) + story.rsa.n).to_bytes(257)[-256:]
+    larger = (int.from_bytes(spent.coin.signature) + n).to_bytes(256)
     other = msgspec.structs.replace(spent.coin, signature=larger)
     digest = story.info.digest
     rows = [
         ("good", spent, digest, ""),
         ("another serial number", SpentCoin(flipped, spent.spend), digest, Refusal.BAD_COIN),
-        ("a signature with n added, cut to 256 bytes", SpentCoin(other, spent.spend), digest, Refusal.BAD_COIN),
+        ("a signature with n added", SpentCoin(other, spent.spend), digest, Refusal.BAD_COIN),
         ("spent on another payment", spent, seed("digest of another payment"), Refusal.BAD_SPEND_SIGNATURE),
     ]
     return [{"what": what, "spent": one.encode(), "digest": on, "refusal": code} for what, one, on, code in rows]

@@ -35,15 +35,14 @@ from protocol.messages import (
 from protocol.refusals import Refusal
 from protocol.signatures import Domain, public_key, sign
 from protocol.topics import lane_of
-
 from tests.vectors.story import DAY, HOUR, NOW, WORDS, Story, seed, shown
 
 _COMMISSIONS: Final = (
     (Commission(0, 0, 0, 0), (0, 1, 1000)),
-    (Commission(0, 10_000, 0, 0), (0, 1, 100, 101, 12_345)),
-    (Commission(2, 5_000, 0, 0), (0, 1, 200, 201, 2**53 - 1)),
-    (Commission(0, 10_000, 5, 500), (0, 1, 500, 501, 50_000, 50_001)),
-    (Commission(0, 1, 0, 0), (1, 1_000_000, 1_000_001)),
+    (Commission(0, 10_000, 0, 0), (0, 1, 49, 50, 149, 150, 12_345)),
+    (Commission(2, 5_000, 0, 0), (0, 1, 99, 100, 299, 300, 2**53 - 1)),
+    (Commission(0, 10_000, 5, 500), (0, 1, 549, 550, 49_949, 49_950, 60_000)),
+    (Commission(0, 1, 0, 0), (499_999, 500_000, 1_499_999, 1_500_000)),
     (Commission(7, 1_000_000, 0, 0), (1, 9)),
 )
 _PADDED: Final = (0, 1, 507, 508, 509, 1020, 1021, 65_532, 65_533)

@@ -8,7 +8,7 @@ import msgspec
 from mnemonic import Mnemonic
 
 from protocol.blind_rsa import PublicKey, blind, blinding_factor, finalize
-from protocol.coins import SALT_BYTES, Coin, SpentCoin, message_of, spend
+from protocol.coins import SALT_BYTES, Coin, Evidence, SpentCoin, message_of, spend
 from protocol.commission import Commission
 from protocol.derivation import Root, new_request_id
 from protocol.envelope import EnvelopePrivateKey, Suite
@@ -16,7 +16,6 @@ from protocol.keyset import Denomination, Keyset, Limits
 from protocol.messages import (
     Catalog,
     Certificate,
-    Evidence,
     Exhibits,
     Item,
     Parcel,

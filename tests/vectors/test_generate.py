@@ -9,13 +9,12 @@ import pytest
 from protocol import messages
 from protocol.answer import open_answer
 from protocol.blind_rsa import check_blinded
-from protocol.coins import SpentCoin, check_coin, check_spend
 from protocol.codec import Message
+from protocol.coins import SpentCoin, check_coin, check_spend
 from protocol.envelope import open_letter
 from protocol.errors import PeerError
 from protocol.keyset import open_keyset
 from protocol.refusals import Refusal
-
 from tests.vectors import generate, invalid
 from tests.vectors.story import Story
 

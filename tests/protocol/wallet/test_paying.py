@@ -146,7 +146,7 @@ WRONG_PAYREQS: list[tuple[dict[str, Any], Refusal]] = [
     ({"bank": "south"}, Refusal.WRONG_BANK),
     ({"account": 1002}, Refusal.WRONG_MERCHANT),
     ({"currency": "EUR"}, Refusal.WRONG_CURRENCY),
-    ({"keyset": seed("another keyset")}, Refusal.UNKNOWN_DENOMINATION),
+    ({"keyset": seed("another keyset")}, Refusal.FOREIGN_KEYSET),
     ({"expires": NOW}, Refusal.SALE_EXPIRED),
     ({"expires": NOW - 1}, Refusal.SALE_EXPIRED),
     ({"deposit_before": NOW + HOUR - 1}, Refusal.SALE_EXPIRED),

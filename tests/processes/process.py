@@ -1,0 +1,158 @@
+"""Processes that tests start, listen to, kill and wait for; nothing here sleeps."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+PASSPHRASE: Final = "a passphrase of tests"
+PATIENCE_S: Final = 30.0
+"""How long anything that is waited for may take."""
+
+ECASH: Final = Path(sys.executable).with_name("ecash")
+
+
+def agent(name: str, *arguments: object) -> list[str]:
+    """The command line of an agent."""
+    return [sys.executable, "-P", "-m", f"agents.{name}", *map(str, arguments)]
+
+
+def ecash(*arguments: object) -> list[str]:
+    """The command line that a person types."""
+    return [str(ECASH), *map(str, arguments)]
+
+
+class Process:
+    """A process whose two outputs are kept line by line as they come."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.said: list[str] = []
+        self.logged: list[str] = []
+        self._process = process
+        self._news = asyncio.Condition()
+        assert process.stdout
+        assert process.stderr
+        self._reading = (
+            asyncio.create_task(self._read(process.stdout, self.said)),
+            asyncio.create_task(self._read(process.stderr, self.logged)),
+        )
+
+    async def _read(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
+        while line := await stream.readline():
+            async with self._news:
+                lines.append(line.decode(errors="replace").rstrip("\n"))
+                self._news.notify_all()
+        async with self._news:
+            self._news.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.logged)
+
+    async def logs(self, text: str, times: int = 1) -> None:
+        """Wait until so many lines of the log have had this text."""
+        await self._until(lambda: sum(text in line for line in self.logged) >= times, text)
+
+    async def _until(self, happened: Callable[[], bool], what: str) -> None:
+        async with asyncio.timeout(PATIENCE_S), self._news:
+            await self._news.wait_for(lambda: happened() or all(task.done() for task in self._reading))
+        assert happened(), f"it never said {what!r}, but:\n{self.log}"
+
+    async def ended(self, within_s: float = PATIENCE_S) -> int:
+        """Wait for its end and for its last words; return its exit code."""
+        async with asyncio.timeout(within_s):
+            code = await self._process.wait()
+            await asyncio.gather(*self._reading)
+        return code
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = PATIENCE_S) -> int:
+        """Ask it to end, and return its exit code."""
+        if self.running:
+            self.send(number)
+        return await self.ended(within_s)
+
+    async def sweep(self) -> None:
+        """Leave nothing behind, whatever has become of the test."""
+        if self.running:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        await self.ended()
+
+
+class Finished(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def last_json(self) -> Any:
+        return json.loads(self.stdout.splitlines()[-1])
+
+
+class Processes:
+    """All processes of one test."""
+
+    def __init__(self) -> None:
+        self._started: list[Process] = []
+
+    async def start(self, command: Sequence[str], crash_at: str = "", **environment: str) -> Process:
+        """Start a process; it kills itself when it comes to the trace point `crash_at`."""
+        settings = {
+            "ECASH_PASSPHRASE": PASSPHRASE,
+            "PYTHONUNBUFFERED": "1",
+            "COLUMNS": "200",
+            "ECASH_CRASH_AT": crash_at,
+            "ECASH_CONFIG": os.devnull,
+        }
+        process = Process(
+            await asyncio.create_subprocess_exec(
+                *command,
+                env=os.environ | settings | environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=1 << 22,
+            )
+        )
+        self._started.append(process)
+        return process
+
+    async def run(self, command: Sequence[str], crash_at: str = "", **environment: str) -> Finished:
+        """Run a command to its end."""
+        process = await self.start(command, crash_at, **environment)
+        code = await process.ended()
+        return Finished(code, "\n".join(process.said), process.log)
+
+    async def does(self, command: Sequence[str]) -> Finished:
+        """Run a command that must succeed."""
+        done = await self.run(command)
+        assert done.code == 0, f"{' '.join(command[:5])} ended with {done.code}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+@contextlib.asynccontextmanager
+async def processes() -> AsyncIterator[Processes]:
+    """Start processes in the block; none outlives it."""
+    started = Processes()
+    try:
+        yield started
+    finally:
+        await asyncio.gather(*(process.sweep() for process in started._started))

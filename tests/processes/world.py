@@ -1,0 +1,223 @@
+"""A bank, a shop and a wallet in homes of their own, made once and copied for each test, to run as processes."""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from agents.address import BankAddress
+from agents.bank.cli import audit_of
+from agents.bank.service import open_books
+from agents.client import pay as paying
+from agents.client.seed import ENTROPY_BYTES
+from agents.client.service import create, open_store, open_wallet
+from agents.client.store import FREE, SPENT, ExchangeRow
+from agents.client.wallet import Wallet
+from agents.client.withdraw import withdraw
+from agents.merchant.store import MerchantStore, SaleRow
+from agents.world import SystemClock, SystemEntropy
+from broker.address import BrokerUrl
+from protocol.merchant import sale
+from protocol.messages import OrderLine
+from protocol.money import Amount
+
+from .process import PASSPHRASE, Finished, Process, Processes, agent
+
+FUNDED: Final = 50_00
+WITHDRAWN: Final = 20_00
+PRICE: Final = 12_34
+WITHDRAWAL_COMMISSION: Final = 20
+"""1 % of 20.00."""
+DEPOSIT_COMMISSION: Final = 6
+"""0.5 % of 12.34, rounded."""
+
+
+class Reckoning(NamedTuple):
+    """What everybody has in the end; amounts in cents.
+
+    `wallet` is the value of the coins there by state, `open_exchanges` those that have not ended.
+    """
+
+    alice: int
+    shop: int
+    minted: int
+    deposited: int
+    wallet: dict[str, int]
+    exchanges: list[ExchangeRow]
+    sales: list[SaleRow]
+
+
+class World:
+    """Homes in a folder, and the processes that use them."""
+
+    def __init__(self, folder: Path, address: BankAddress, processes: Processes) -> None:
+        self.folder = folder
+        self.bank, self.shop, self.wallet = folder / "bank", folder / "shop", folder / "wallet"
+        self.address = address
+        self.processes = processes
+        self.agents: dict[str, Process] = {}
+
+    async def launch(self, name: str, crash_at: str = "", *, wrapped: tuple[str, ...] = (), log: str = "info") -> None:
+        """Start bank or shop and wait until it is open; `wrapped` is a command that runs the command."""
+        role = {"bank": "bank", "shop": "merchant"}[name]
+        command = agent(role, "run", "--home", self.folder / name, "--log", log)
+        process = await self.processes.start([*wrapped, *command], crash_at)
+        self.agents[name] = process
+        await process.logs("is open")
+
+    async def open(self, *names: str, log: str = "info") -> None:
+        """Start bank and shop together."""
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(self.launch(name, log=log))
+
+    async def close(self) -> None:
+        """Stop bank and shop; both must end well."""
+        codes = await asyncio.gather(*(process.stop() for process in self.agents.values()))
+        assert set(codes) <= {0}, [process.log for process in self.agents.values()]
+
+    async def customer(self, *arguments: object, crash_at: str = "") -> Finished:
+        """Run a command of the wallet to its end, as a process."""
+        command = agent("client", *arguments, "--home", self.wallet)
+        return await self.processes.run(command, crash_at)
+
+    async def look(self) -> Finished:
+        """Run the wallet's next command, which carries on what is open and changes nothing else."""
+        done = await self.customer("register", self.address, "--json")
+        assert done.code == 0, done.stderr
+        return done
+
+    @asynccontextmanager
+    async def wallet_here(self) -> AsyncIterator[Wallet]:
+        """Open the wallet in this process."""
+        async with open_wallet(self.wallet, PASSPHRASE, SystemClock(), SystemEntropy()) as wallet:
+            yield wallet
+
+    async def withdraw(self) -> ExchangeRow:
+        """Withdraw 20.00 from this process."""
+        async with self.wallet_here() as wallet:
+            return await withdraw(wallet, wallet.bank(), Amount(WITHDRAWN, "USD"))
+
+    async def buy(self) -> ExchangeRow:
+        """Buy the song for 12.34 from this process."""
+        async with self.wallet_here() as wallet, wallet.presence(self.address.broker) as requester:
+            quote = await paying.order(wallet, wallet.bank(), "shop", [OrderLine("song", 1)], requester)
+            return await paying.pay(wallet, quote, requester)
+
+    async def reckon(self) -> Reckoning:
+        """Read all books when nobody runs, and check what must hold whatever has happened.
+
+        The audit finds no fault; what was minted was deposited or is in the wallet; no coin is in two places; what
+        the bank paid to the shop is what the shop sold.
+        """
+        report = await audit_of(self.bank)
+        assert report.faults == []
+        total = report.totals["USD"]
+        async with open_books(self.bank, SystemClock()) as books:
+            balances = {account.name: balance for account, balance in await books.accounts()}
+            snapshot = await books.snapshot()
+        async with open_store(self.wallet) as store:
+            exchanges = await store.exchanges()
+        async with MerchantStore(self.shop / "sales.db") as till:
+            sales = await till.sales()
+        coins = self._coins()
+        by_state: dict[str, int] = {}
+        for _, value, state in coins:
+            by_state[state] = by_state.get(state, 0) + value
+        held = sum(by_state.values()) - by_state.get(SPENT, 0)
+        assert total.minted == total.deposited + held
+        assert -total.cash == FUNDED == total.accounts + total.commission + held
+        assert len(snapshot.issued) == len(coins)
+        assert sorted(row.serial for row in snapshot.spent) == sorted(s for s, _, state in coins if state == SPENT)
+        sold = [row for row in sales if isinstance(row.state, sale.Sold)]
+        assert sum(row.amount for row in sold) == total.deposited
+        assert {row.payment_id for row in sold} == {row.payment_id for row in snapshot.payments if row.accepted}
+        return Reckoning(
+            balances["alice"], balances["shop"], total.minted, total.deposited, by_state, exchanges, sales
+        )
+
+    def _coins(self) -> list[tuple[bytes, int, str]]:
+        with closing(sqlite3.connect(self.wallet / "wallet.db")) as db:
+            return db.execute("SELECT serial, value, state FROM coin").fetchall()
+
+    def move(self, folder: Path, broker: BrokerUrl, processes: Processes, **log_ins: BrokerUrl) -> "World":
+        """Return a copy in another folder, at another broker; nobody may be running here."""
+        old, new = self.address.broker.public.removeprefix("mqtt://"), broker.public.removeprefix("mqtt://")
+        for name in ("bank", "shop", "wallet"):
+            shutil.copytree(self.folder / name, folder / name)
+        for path in (folder / "bank/bank.toml", folder / "shop/merchant.toml"):
+            log_in = log_ins.get(path.parent.name, broker)
+            path.write_text(path.read_text().replace(f"mqtt://{old}", str(log_in)).replace(old, new))
+        with closing(sqlite3.connect(folder / "wallet/wallet.db")) as db, db:
+            db.execute("UPDATE bank SET address = replace(address, ?, ?)", (old, new))
+        return World(folder, self.address._replace(broker=broker), processes)
+
+
+def check_nothing_happened(end: Reckoning) -> None:
+    """A withdrawal was never asked for."""
+    assert (end.alice, end.shop, end.minted, end.wallet) == (FUNDED, 0, 0, {})
+
+
+def check_withdrawn(end: Reckoning) -> None:
+    """20.00 were withdrawn, once."""
+    assert (end.alice, end.shop) == (FUNDED - WITHDRAWN - WITHDRAWAL_COMMISSION, 0)
+    assert (end.minted, end.deposited) == (WITHDRAWN, 0)
+    assert end.wallet == {FREE: WITHDRAWN}
+    assert not any(row.open for row in end.exchanges)
+
+
+def check_bought(end: Reckoning) -> None:
+    """20.00 were withdrawn and 12.34 of them spent, once."""
+    assert (end.alice, end.shop) == (FUNDED - WITHDRAWN - WITHDRAWAL_COMMISSION, PRICE - DEPOSIT_COMMISSION)
+    assert (end.minted, end.deposited) == (WITHDRAWN, PRICE)
+    assert end.wallet == {FREE: WITHDRAWN - PRICE, SPENT: PRICE}
+    assert not any(row.open for row in end.exchanges)
+
+
+class Templates(NamedTuple):
+    """Worlds to copy: in one Alice has 50.00 in her account, in the other 20.00 of them are coins."""
+
+    credited: World
+    with_coins: World
+
+
+async def prepare(folder: Path, broker: BrokerUrl, processes: Processes) -> Templates:
+    """Make both worlds, as people would make them."""
+    address = await _make_bank(folder / "bank", broker, processes)
+    world = World(folder, address, processes)
+    alice = await _open_account(world, "alice")
+    shop = await _open_account(world, "shop", "--kind", "merchant")
+    credit = ("credit", "--home", world.bank, "1001", "50.00", "--reference", "cash")
+    await processes.does(agent("bank", *credit))
+    await processes.does(agent("merchant", "init", "shop", "--home", world.shop, "--bank", address))
+    await create(world.wallet, PASSPHRASE, SystemEntropy().bytes(ENTROPY_BYTES), SystemEntropy(), hard=False)
+    await world.launch("bank")
+    claiming = await processes.start(agent("merchant", "run", "--home", world.shop, "--invitation", shop))
+    await claiming.logs("is open")
+    registered = await world.customer("register", address, "--invitation", alice)
+    assert registered.code == 0, registered.stderr
+    assert await claiming.stop() == 0
+    await world.close()
+    (folder / "with-coins").mkdir()
+    with_coins = world.move(folder / "with-coins", broker, processes)
+    await with_coins.open("bank")
+    await with_coins.withdraw()
+    await with_coins.close()
+    return Templates(world, with_coins)
+
+
+async def _make_bank(home: Path, broker: BrokerUrl, processes: Processes) -> BankAddress:
+    commission = ("--withdrawal-commission", "1%", "--deposit-commission", "0.5%")
+    options = (*commission, "--largest-denomination", "11", "--broker", broker)
+    await processes.does(agent("bank", "init", "--home", home, *options))
+    told = await processes.does(agent("bank", "address", "--home", home))
+    return BankAddress.parse(told.stdout)
+
+
+async def _open_account(world: World, *arguments: str) -> str:
+    opened = await world.processes.does(agent("bank", "open-account", "--home", world.bank, "--json", *arguments))
+    invitation: str = opened.last_json["invitation"]
+    return invitation
