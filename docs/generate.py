@@ -84,9 +84,9 @@ def diagram(machine: ModuleType) -> str:
     leaving = set()
     for (state, event), targets in machine.TRANSITIONS.items():
         events[event] = None
-        for target in (state, *sorted(targets, key=lambda kind: kind.__name__)):
+        states[state] = None
+        for target in sorted(targets, key=lambda kind: kind.__name__):
             states[target] = None
-        for target in targets:
             labels[state.__name__, target.__name__].append(event.__name__)
             if target is not state:
                 leaving.add(state)
@@ -195,6 +195,12 @@ def domains() -> str:
     return table(("Domain", "Signer", "Parts"), rows)
 
 
+def spoken_kinds() -> set[str]:
+    """Return the kinds of request that this version has a message for."""
+    starts = (re.match(r"Kind `([a-z]+)`", first_paragraph(kind)) for kind in message_kinds())
+    return {start[1] for start in starts if start is not None}
+
+
 def topic_forms() -> str:
     """Return the topics with who publishes and who listens, and the kinds of requests."""
     to_bank = str(topics.BankRequest("<bank>", 255, "<kind>", "<client>")).replace("255", "<lane>")
@@ -212,11 +218,7 @@ def topic_forms() -> str:
         ),
         (str(topics.Reply("<client>", "<sender>")), "no", announced, "sealed answer (§3.6)"),
     ]
-    spoken = {
-        match[1]
-        for kind in message_kinds()
-        if (match := re.match(r"Kind `([a-z]+)`", first_paragraph(kind))) is not None
-    }
+    spoken = spoken_kinds()
     kinds = [
         (receiver, _kind_list(known & spoken), _kind_list(known - spoken))
         for receiver, known in (("bank", topics.BANK_KINDS), ("merchant", topics.MERCHANT_KINDS))

@@ -23,7 +23,7 @@ AccountNumber = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 Counter = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
-"""The name of a bank, a merchant or an MQTT client."""
+"""The name of a bank or a merchant, a kind of request, or a merchant's name for an article."""
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 """A line of text for people."""
 Text = Annotated[str, msgspec.Meta(max_length=2000)]

@@ -237,7 +237,7 @@ class Parcel(Message, frozen=True):
 
 
 class PayRequest(Message, frozen=True):
-    """Kind `pay`: an encoded `PaymentInfo` and an envelope with a `Parcel`. The answer is a `Signed` `Receipt`."""
+    """Kind `pay`: an encoded `PaymentInfo` and an envelope with a `Parcel`. The answer is a `PayAnswer`."""
 
     info: Small
     parcel: Blob
@@ -280,7 +280,7 @@ class Verdict(Message, frozen=True):
     """Signed by the bank, and final: what became of a payment.
 
     `refusal` is "" when the coins were accepted and the merchant credited. `evidence` is empty but for
-    `already_spent`: then it is an encoded `Exhibits`, sealed under the payer's evidence key (`seal_evidence`).
+    `already_spent`: then it is an encoded `Exhibits`, sealed under the payer's evidence key.
     """
 
     bank: Name

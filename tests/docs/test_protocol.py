@@ -117,6 +117,13 @@ def test_every_section_that_is_referred_to_exists() -> None:
     assert set(re.findall(r"§([0-9]+(?:\.[0-9]+)?)", PAGE)) <= sections
 
 
-def test_what_to_retry_is_told_in_the_table_alone() -> None:
-    retried = {code for code in Refusal if TABLE[code].advice is Advice.RETRY}
-    assert retried == {Refusal.OVERLOADED, Refusal.PENDING}, "§15 tells what a wallet does about them"
+def test_the_text_names_the_refusals_that_a_wallet_waits_on() -> None:
+    retried = [f"`{code}`" for code in Refusal if TABLE[code].advice is Advice.RETRY]
+    assert f"{' and '.join(retried)} it waits" in " ".join(PAGE.split())
+
+
+def test_every_kind_of_this_version_has_its_line_and_its_messages() -> None:
+    names = {generate.message_name(kind) for kind in generate.message_kinds()}
+    lines = re.findall(r"\| `([a-z]+)` \| (?:bank|merchant) \| .+ \| `([A-Za-z]+)` \| `([A-Za-z]+)`.* \| §", PAGE)
+    assert {kind for kind, _, _ in lines} == generate.spoken_kinds()
+    assert {name for _, *pair in lines for name in pair} <= names

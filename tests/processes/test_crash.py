@@ -1,16 +1,37 @@
-"""kill -9 loses nothing: every agent dies at every trace point that it passes, and everybody still agrees."""
+"""kill -9 loses nothing: every agent dies at every trace point that it passes, and everybody agrees in the end.
 
+A trace point stands before and after each durable step, and before and after each message that follows from one.
+"""
+
+import asyncio
+import contextlib
 import signal
-from typing import Final
+import subprocess
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-from .process import Process
-from .world import Reckoning, World, check_bought, check_nothing_happened, check_withdrawn
+from agents.client.store import FREE
+from broker import embedded
+from broker.address import BrokerUrl
+from broker.embedded import embedded_broker
+from broker.mosquitto import NotInstalled, add_password, mosquitto_broker
+from protocol.merchant import sale
+from protocol.wallet import payment, withdrawal
+from tests.conftest import free_port
 
-BANK: Final = ("opened", "posting", "books.before_commit", "books.committed", "posted", "answering")
+from .process import processes
+from .world import FUNDED, WITHDRAWN, Reckoning, Templates, World, check_bought, check_withdrawn
 
-POINTS: Final = {
+AT_ONCE: Final = 3
+"""How many worlds run beside each other; more do not help on two cores."""
+
+Deaths = tuple[str, ...]
+"""Trace points where an agent dies: the first in the exchange, each further one in the recovery from the one before."""
+
+POINTS: Final[dict[tuple[str, str], Deaths]] = {
     ("withdraw", "bank"): (
         "bank.withdraw.opened",
         "bank.withdraw.posting",
@@ -53,14 +74,192 @@ POINTS: Final = {
         "wallet.pay.paid",
     ),
 }
-"""The trace points that each agent passes in a withdrawal and in a purchase, in order."""
+"""The trace points that each agent passes in a withdrawal and in a purchase, in this order."""
+
+AGAIN: Final[dict[tuple[str, str], tuple[Deaths, ...]]] = {
+    ("withdraw", "bank"): (
+        ("bank.books.before_commit", "bank.books.before_commit"),
+        ("bank.books.committed", "bank.withdraw.opened", "bank.withdraw.answering"),
+    ),
+    ("withdraw", "wallet"): (
+        ("wallet.withdraw.saving:2",),
+        ("wallet.withdraw.sent", "wallet.withdraw.saving", "wallet.withdraw.saving:2", "wallet.withdraw.issued"),
+    ),
+    ("pay", "bank"): (
+        ("bank.books.before_commit", "bank.books.before_commit"),
+        ("bank.books.committed", "bank.deposit.opened", "bank.deposit.answering"),
+    ),
+    ("pay", "shop"): (
+        ("merchant.depositing.saved", "merchant.verdict.arrived", "merchant.sold.saving", "merchant.sold.saved"),
+    ),
+    ("pay", "wallet"): (
+        ("wallet.pay.saving:2",),
+        ("wallet.pay.sent", "wallet.pay.sending", "wallet.pay.saving:2", "wallet.pay.paid"),
+    ),
+}
+"""Points that are passed a second time, and deaths in recovery."""
+
+WALLET_COMMANDS: Final = {"withdraw": ("withdraw", "0.20"), "pay": ("pay", "shop", "song", "--yes")}
+ENDS: Final = {"withdraw": check_withdrawn, "pay": check_bought}
 
 
-def passed(process: Process) -> tuple[str, ...]:
+@pytest.mark.parametrize("kind", ["withdraw", "pay"])
+async def test_the_list_of_trace_points_is_complete(kind: str, templates: Templates, tmp_path: Path) -> None:
+    async with world_for(kind, templates, tmp_path) as world:
+        await world.open("bank", "shop", log="debug")
+        done = await world.customer(*WALLET_COMMANDS[kind], "--log", "debug")
+        assert done.code == 0, done.stderr
+        await world.close()
+        logs = {name: process.logged for name, process in world.agents.items()} | {"wallet": done.stderr.splitlines()}
+    passed = {(kind, name): points_in(lines) for name, lines in logs.items()}
+    assert {key: points for key, points in passed.items() if points} == {
+        key: points for key, points in POINTS.items() if key[0] == kind
+    }
+
+
+def points_in(log: Iterable[str]) -> Deaths:
     """The trace points in a log, each where it was passed first."""
-    return tuple(dict.fromkeys(line.rpartition(" ")[2] for line in process.logged if " ecash.trace " in line))
+    return tuple(dict.fromkeys(line.rpartition(" ")[2] for line in log if " ecash.trace " in line))
 
 
-@pytest.fixture(params=["withdraw", "pay"])
-def exchange(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.mark.parametrize(("kind", "name"), [key for key in POINTS if key[1] != "wallet"])
+async def test_bank_and_shop_may_die_at_every_point(kind: str, name: str, templates: Templates, tmp_path: Path) -> None:
+    async def die(deaths: Deaths, folder: Path) -> None:
+        async with world_for(kind, templates, folder) as world:
+            await world.open(*{"bank", "shop"} - {name})
+            await world.launch(name, deaths[0])
+            async with asyncio.TaskGroup() as group:
+                group.create_task(restart(world, name, deaths))
+                exchange = group.create_task(world.withdraw() if kind == "withdraw" else world.buy())
+            assert isinstance(exchange.result().state, withdrawal.Issued | payment.Paid)
+            await world.close()
+            ENDS[kind](await world.reckon())
+
+    await die_everywhere(die, kind, name, tmp_path)
+
+
+async def restart(world: World, name: str, deaths: Deaths) -> None:
+    """Do what a supervisor does: start an agent again whenever it has died."""
+    for crash_at in (*deaths[1:], ""):
+        assert await world.agents[name].ended() == -signal.SIGKILL
+        await world.launch(name, crash_at)
+
+
+@pytest.mark.parametrize(("kind", "name"), [key for key in POINTS if key[1] == "wallet"])
+async def test_the_wallet_may_die_at_every_point(kind: str, name: str, templates: Templates, tmp_path: Path) -> None:
+    async def die(deaths: Deaths, folder: Path) -> None:
+        async with world_for(kind, templates, folder) as world:
+            await world.open("bank", "shop")
+            assert (await world.customer(*WALLET_COMMANDS[kind], crash_at=deaths[0])).code == -signal.SIGKILL
+            for crash_at in deaths[1:]:
+                assert (await world.look(crash_at)).code == -signal.SIGKILL
+            looked = await world.look()
+            assert looked.code == 0, looked.stderr
+            await world.close()
+            end = await world.reckon()
+        if deaths == (f"wallet.{kind}.saving",):
+            check_nothing_began(kind, end)
+        else:
+            ENDS[kind](end)
+        assert looked.last_json["balance"] == end.alice
+
+    await die_everywhere(die, kind, name, tmp_path)
+
+
+def check_nothing_began(kind: str, end: Reckoning) -> None:
+    """The wallet died before it wrote anything down: it has what it had, and an offer is all that anybody remembers."""
+    assert end.shop == 0
+    if kind == "withdraw":
+        assert (end.alice, end.minted, end.exchanges, end.sales) == (FUNDED, 0, [], [])
+    else:
+        assert end.wallet == {FREE: WITHDRAWN}
+        assert [type(row.state) for row in end.sales] == [sale.Offered]
+
+
+async def die_everywhere(
+    die: Callable[[Deaths, Path], Coroutine[Any, Any, None]], kind: str, name: str, folder: Path
+) -> None:
+    """Let an agent die in each of the ways, each in a world of its own, some beside each other."""
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int, deaths: Deaths) -> None:
+        async with turn:
+            home = folder / str(number)
+            home.mkdir()
+            try:
+                await die(deaths, home)
+            except BaseException as error:
+                error.add_note(f"the {name} died at {', '.join(deaths)}")
+                raise
+
+    ways = [*((point,) for point in POINTS[kind, name]), *AGAIN[kind, name]]
+    async with asyncio.TaskGroup() as group:
+        for number, deaths in enumerate(ways):
+            group.create_task(one(number, deaths))
+
+
+async def test_everybody_may_die_in_one_purchase(templates: Templates, tmp_path: Path) -> None:
+    async with world_for("pay", templates, tmp_path) as world:
+        await world.launch("bank", "bank.books.committed")
+        await world.launch("shop", "merchant.verdict.arrived")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(restart(world, "bank", ("bank.books.committed", "bank.deposit.answering")))
+            group.create_task(restart(world, "shop", ("merchant.verdict.arrived", "merchant.sold.saved")))
+            pay = WALLET_COMMANDS["pay"]
+            assert (await world.customer(*pay, crash_at="wallet.pay.sent")).code == -signal.SIGKILL
+            assert (await world.look("wallet.pay.saving:2")).code == -signal.SIGKILL
+            assert (await world.look()).code == 0
+        await world.close()
+        check_bought(await world.reckon())
+
+
+@pytest.mark.parametrize("engine", ["embedded", pytest.param("mosquitto", marks=pytest.mark.mosquitto)])
+@pytest.mark.parametrize(
+    ("name", "point"),
+    [("shop", "merchant.depositing.saved"), ("bank", "bank.books.committed")],
+    ids=["asked", "decided"],
+)
+async def test_the_broker_may_die_in_a_purchase(
+    engine: str, name: str, point: str, templates: Templates, tmp_path: Path
+) -> None:
+    port, home = free_port(), tmp_path / "broker"
+    async with processes() as started, contextlib.AsyncExitStack() as stack:
+        broker = stack.enter_context(running_broker(engine, port, home))
+        url = BrokerUrl("127.0.0.1", port)
+        named = ("bank", "shop") if engine == "mosquitto" else ()
+        log_ins = {who: BrokerUrl("127.0.0.1", port, who, add_password(home, who)) for who in named}
+        world = templates.with_coins.move(tmp_path, url, started, **log_ins)
+        await world.open("bank", "shop", log="debug")
+        if name == "shop":
+            world.agents["bank"].send(signal.SIGSTOP)  # so that the deposit can be nowhere but at the broker
+        exchange = asyncio.create_task(world.buy())
+        await world.agents[name].logs(point)
+        broker.kill()
+        broker.wait()
+        stack.enter_context(running_broker(engine, port, home))
+        world.agents["bank"].send(signal.SIGCONT)
+        assert isinstance((await exchange).state, payment.Paid)
+        await world.close()
+        check_bought(await world.reckon())
+
+
+@contextlib.contextmanager
+def running_broker(engine: str, port: int, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    if engine == "mosquitto":
+        try:
+            with mosquitto_broker(port, home) as broker:
+                yield broker.process
+        except NotInstalled as missing:
+            pytest.skip(str(missing))
+    else:
+        with embedded._process(port, home) as process:
+            yield process
+
+
+@contextlib.asynccontextmanager
+async def world_for(kind: str, templates: Templates, folder: Path) -> AsyncIterator[World]:
+    """A world where Alice can withdraw, or (with coins in hand) pay; nobody runs but a broker of its own."""
+    template = templates.credited if kind == "withdraw" else templates.with_coins
+    with embedded_broker(free_port(), folder / "broker") as url:
+        async with processes() as started:
+            yield template.move(folder, url, started)

@@ -26,20 +26,25 @@ from protocol.money import Amount
 
 from .process import PASSPHRASE, Finished, Process, Processes, agent
 
-FUNDED: Final = 50_00
-WITHDRAWN: Final = 20_00
-PRICE: Final = 12_34
-WITHDRAWAL_COMMISSION: Final = 20
-"""1 % of 20.00."""
-DEPOSIT_COMMISSION: Final = 6
-"""0.5 % of 12.34, rounded."""
+FUNDED: Final = 50
+WITHDRAWN: Final = 20
+PRICE: Final = 13
+COMMISSION: Final = "10%"
+WITHDRAWAL_COMMISSION: Final = 2
+DEPOSIT_COMMISSION: Final = 1
+LARGEST: Final = 4
+"""Coins are worth 1, 2, 4, 8 and 16 cents: few keys, for a bank that starts fast."""
+CATALOG: Final = """
+[[item]]
+sku = "song"
+title = "A song"
+price = "0.13 USD"
+goods = "https://shop.example/song.flac"
+"""
 
 
 class Reckoning(NamedTuple):
-    """What everybody has in the end; amounts in cents.
-
-    `wallet` is the value of the coins there by state, `open_exchanges` those that have not ended.
-    """
+    """What everybody has in the end; amounts in cents. `wallet` is the value of the coins there, by state."""
 
     alice: int
     shop: int
@@ -84,11 +89,9 @@ class World:
         command = agent("client", *arguments, "--home", self.wallet)
         return await self.processes.run(command, crash_at)
 
-    async def look(self) -> Finished:
+    async def look(self, crash_at: str = "") -> Finished:
         """Run the wallet's next command, which carries on what is open and changes nothing else."""
-        done = await self.customer("register", self.address, "--json")
-        assert done.code == 0, done.stderr
-        return done
+        return await self.customer("register", self.address, "--json", crash_at=crash_at)
 
     @asynccontextmanager
     async def wallet_here(self) -> AsyncIterator[Wallet]:
@@ -97,12 +100,12 @@ class World:
             yield wallet
 
     async def withdraw(self) -> ExchangeRow:
-        """Withdraw 20.00 from this process."""
+        """Withdraw 0.20 from this process."""
         async with self.wallet_here() as wallet:
             return await withdraw(wallet, wallet.bank(), Amount(WITHDRAWN, "USD"))
 
     async def buy(self) -> ExchangeRow:
-        """Buy the song for 12.34 from this process."""
+        """Buy the song from this process."""
         async with self.wallet_here() as wallet, wallet.presence(self.address.broker) as requester:
             quote = await paying.order(wallet, wallet.bank(), "shop", [OrderLine("song", 1)], requester)
             return await paying.pay(wallet, quote, requester)
@@ -135,9 +138,7 @@ class World:
         sold = [row for row in sales if isinstance(row.state, sale.Sold)]
         assert sum(row.amount for row in sold) == total.deposited
         assert {row.payment_id for row in sold} == {row.payment_id for row in snapshot.payments if row.accepted}
-        return Reckoning(
-            balances["alice"], balances["shop"], total.minted, total.deposited, by_state, exchanges, sales
-        )
+        return Reckoning(balances["alice"], balances["shop"], total.minted, total.deposited, by_state, exchanges, sales)
 
     def _coins(self) -> list[tuple[bytes, int, str]]:
         with closing(sqlite3.connect(self.wallet / "wallet.db")) as db:
@@ -162,7 +163,7 @@ def check_nothing_happened(end: Reckoning) -> None:
 
 
 def check_withdrawn(end: Reckoning) -> None:
-    """20.00 were withdrawn, once."""
+    """0.20 were withdrawn, once."""
     assert (end.alice, end.shop) == (FUNDED - WITHDRAWN - WITHDRAWAL_COMMISSION, 0)
     assert (end.minted, end.deposited) == (WITHDRAWN, 0)
     assert end.wallet == {FREE: WITHDRAWN}
@@ -170,7 +171,7 @@ def check_withdrawn(end: Reckoning) -> None:
 
 
 def check_bought(end: Reckoning) -> None:
-    """20.00 were withdrawn and 12.34 of them spent, once."""
+    """0.20 were withdrawn and 0.13 of them spent, once."""
     assert (end.alice, end.shop) == (FUNDED - WITHDRAWN - WITHDRAWAL_COMMISSION, PRICE - DEPOSIT_COMMISSION)
     assert (end.minted, end.deposited) == (WITHDRAWN, PRICE)
     assert end.wallet == {FREE: WITHDRAWN - PRICE, SPENT: PRICE}
@@ -178,7 +179,7 @@ def check_bought(end: Reckoning) -> None:
 
 
 class Templates(NamedTuple):
-    """Worlds to copy: in one Alice has 50.00 in her account, in the other 20.00 of them are coins."""
+    """Worlds to copy: in one Alice has 0.50 in her account, in the other she has withdrawn 0.20 of them."""
 
     credited: World
     with_coins: World
@@ -190,9 +191,10 @@ async def prepare(folder: Path, broker: BrokerUrl, processes: Processes) -> Temp
     world = World(folder, address, processes)
     alice = await _open_account(world, "alice")
     shop = await _open_account(world, "shop", "--kind", "merchant")
-    credit = ("credit", "--home", world.bank, "1001", "50.00", "--reference", "cash")
+    credit = ("credit", "--home", world.bank, "1001", "0.50", "--reference", "cash")
     await processes.does(agent("bank", *credit))
     await processes.does(agent("merchant", "init", "shop", "--home", world.shop, "--bank", address))
+    (world.shop / "catalog.toml").write_text(CATALOG)
     await create(world.wallet, PASSPHRASE, SystemEntropy().bytes(ENTROPY_BYTES), SystemEntropy(), hard=False)
     await world.launch("bank")
     claiming = await processes.start(agent("merchant", "run", "--home", world.shop, "--invitation", shop))
@@ -210,8 +212,8 @@ async def prepare(folder: Path, broker: BrokerUrl, processes: Processes) -> Temp
 
 
 async def _make_bank(home: Path, broker: BrokerUrl, processes: Processes) -> BankAddress:
-    commission = ("--withdrawal-commission", "1%", "--deposit-commission", "0.5%")
-    options = (*commission, "--largest-denomination", "11", "--broker", broker)
+    commission = ("--withdrawal-commission", COMMISSION, "--deposit-commission", COMMISSION)
+    options = (*commission, "--largest-denomination", LARGEST, "--broker", broker)
     await processes.does(agent("bank", "init", "--home", home, *options))
     told = await processes.does(agent("bank", "address", "--home", home))
     return BankAddress.parse(told.stdout)

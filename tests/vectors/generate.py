@@ -59,6 +59,7 @@ def build(recorded: Mapping[str, Any], *, new_envelopes: bool) -> dict[str, Any]
         "inquiry": parts.inquiry(story),
         "evidence": parts.evidence(story),
         "statements": parts.statements(story),
+        "bodies": parts.bodies(story, envelopes[2]["envelope"]),
         "envelopes": envelopes,
         "answers": parts.answers(story, hashlib.sha256(envelopes[0]["envelope"]).digest()),
         "lanes": parts.lanes(story),

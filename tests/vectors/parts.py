@@ -21,11 +21,20 @@ from protocol.errors import PeerError
 from protocol.keyset import SignedKeyset, fingerprint
 from protocol.messages import (
     HASH_FUNCTIONS,
+    AccountAnswer,
+    AccountRequest,
     BlindedCoin,
+    DepositAnswer,
+    DepositRequest,
+    InquiryAnswer,
     InquiryRequest,
+    OrderLine,
+    OrderRequest,
+    PayAnswer,
     PayRequest,
     Receipt,
     Signed,
+    Status,
     WithdrawAnswer,
     WithdrawRequest,
     order_digest,
@@ -184,15 +193,13 @@ def evidence(story: Story) -> dict[str, Any]:
 def statements(story: Story) -> list[dict[str, Any]]:
     bank, shop = story.identity_seed, story.merchant_seed
     sealed = seal_secret(story.evidence_key, story.info.digest, story.exhibits.encode())
-    accepted = Signed.make(bank, Domain.VERDICT, story.verdict())
-    receipt = Receipt(story.info.digest, accepted.encode(), "Read it in good health.", story.answer_at + 1_000)
     made = [
         ("certificate", bank, Domain.CERTIFICATE, story.certificate),
         ("catalogue", shop, Domain.CATALOG, story.catalog),
         ("payment request", shop, Domain.PAYREQ, story.payreq),
         ("accepting verdict", bank, Domain.VERDICT, story.verdict()),
         ("refusing verdict", bank, Domain.VERDICT, story.verdict(Refusal.ALREADY_SPENT.value, sealed)),
-        ("receipt", shop, Domain.RECEIPT, receipt),
+        ("receipt", shop, Domain.RECEIPT, _receipt(story)),
     ]
     return [
         {
@@ -206,6 +213,32 @@ def statements(story: Story) -> list[dict[str, Any]]:
         }
         for name, key, domain, statement in made
     ]
+
+
+def bodies(story: Story, parcel: bytes) -> list[dict[str, Any]]:
+    """What else is said in requests and answers; `parcel` is the envelope of the payment's parcel."""
+    certificate = Signed.make(story.identity_seed, Domain.CERTIFICATE, story.certificate)
+    verdict = Signed.make(story.identity_seed, Domain.VERDICT, story.verdict()).encode()
+    receipt = Signed.make(story.merchant_seed, Domain.RECEIPT, _receipt(story)).encode()
+    info, commission = story.info.encode(), story.keyset.deposit_commission.charge(story.info.amount)
+    said = [
+        AccountRequest(seed("invitation", 16), "Alice"),
+        AccountAnswer(1001, "client", "Alice", "USD", 0, b""),
+        AccountAnswer(1002, "merchant", "The bookshop", "USD", 2**53 - 1, certificate.encode()),
+        OrderRequest(story.bank, (OrderLine("novel", 1), OrderLine("map", 1))),
+        PayRequest(info, parcel),
+        PayAnswer(receipt, b""),
+        DepositRequest(info, parcel),
+        DepositAnswer(verdict, commission),
+        InquiryAnswer(verdict),
+        Status(open=True, lanes=4),
+    ]
+    return [shown(message) for message in said]
+
+
+def _receipt(story: Story) -> Receipt:
+    accepted = Signed.make(story.identity_seed, Domain.VERDICT, story.verdict())
+    return Receipt(story.info.digest, accepted.encode(), "Read it in good health.", story.answer_at + 1_000)
 
 
 def envelopes(story: Story, recorded: Mapping[str, bytes]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from docs.generate import message_kinds, message_name
 from protocol import messages
 from protocol.answer import open_answer
 from protocol.blind_rsa import check_blinded
@@ -43,6 +44,15 @@ def named(cases: list[dict[str, Any]]) -> list[Any]:
 def test_our_code_gives_the_vectors() -> None:
     built = generate.build(RECORDED, new_envelopes=False)
     assert generate.write(built) == generate.PATH.read_text("utf-8")
+
+
+def test_every_message_occurs() -> None:
+    text = generate.PATH.read_text("utf-8")
+    inside = {"Item", "Limits", "EnvelopeKey", "BlindedCoin", "OrderLine", "Evidence", "Coin", "SpentCoin"}
+    signed = {"Signed", "SignedKeyset", "SignedLetter", "SignedAnswer"}
+    for kind in message_kinds():
+        name = message_name(kind)
+        assert name in inside | signed or f'"type": "{name}"' in text, name
 
 
 def test_envelopes_are_replaced_only_when_asked() -> None:

@@ -131,7 +131,7 @@ async def test_the_amount_is_assembled_exactly_from_the_coins_in_hand(town: Town
         bank = await town.customer(alice, "alice", 100)
         await cash(alice, 31)
         for amount in (1, 7, 13, 31):
-            coins = await paying.assemble(alice, bank, Amount(amount, "USD"))
+            coins = await paying.assemble(alice, bank, Amount(amount, "USD"), town.clock.now())
             assert sum(coin.value for coin in coins) == amount
         assert await states(alice) == {"free": 31}
         assert len(await alice.store.exchanges()) == 1
@@ -142,7 +142,7 @@ async def test_missing_coins_are_withdrawn_without_being_asked(town: Town) -> No
         await town.customer(alice, "alice", 100)
         row = await town.buy(alice)
         assert isinstance(row.state, payment.Paid)
-        assert [row.kind for row in await alice.store.exchanges()] == ["withdraw", "pay"]
+        assert {row.kind for row in await alice.store.exchanges()} == {"withdraw", "pay"}
         assert await town.faults() == []
 
 
