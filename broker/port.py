@@ -120,7 +120,7 @@ class Link(Protocol):
 
     @property
     def client_id(self) -> str:
-        """The id of the presence: lower-case letters, digits and hyphens, at most 32."""
+        """The id of the presence: lower-case letters, digits and hyphens, at most 64."""
         ...
 
     @property

@@ -87,7 +87,6 @@ MEANINGS: Final = {
     "version": "1",
     "withdrawal_commission": "charged to clients",
     "AccountAnswer.kind": "whose account it is",
-    "AccountRequest.name": "what the holder calls itself; the account keeps the name that the operator gave it",
     "Answer.body": "encoding of the message that answers this kind (§7); empty in a refusal",
     "BlindedCoin.denomination": "id of the denomination (§5.2) whose key is to sign",
     "Certificate.account": "the merchant's account at the bank",
@@ -106,5 +105,6 @@ MEANINGS: Final = {
     "SignedKeyset.signature": "in the domain `keyset`, with the identity key",
     "SignedLetter.signature": "in the domain `request`, with the key of `sender`; empty in an anonymous letter",
     "Status.lanes": "a bank's number of lanes; 0 for a merchant",
+    "WithdrawRequest.commission": "what the keyset asks for; the bank refuses if it asks for something else",
     "WithdrawRequest.coins": "what to sign",
 }

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.hpke import (
 )
 from cryptography.hazmat.primitives.hpke import Suite as HpkeSuite
 
-from .codec import MAX_MESSAGE, Bytes16, Bytes32, Message, Name, Small, Time
+from .codec import MAX_MESSAGE, Bytes16, Bytes32, Message, Name, Small
 from .errors import OurError, PeerError
 from .refusals import Refusal
 from .signatures import Domain, public_key, sign, verify
@@ -179,7 +179,7 @@ class Letter(Message, frozen=True):
 
     kind: Name
     request_id: Bytes16
-    deadline: Time
+    deadline: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
     answer_key: Bytes32
     sender: Small
     body: bytes

@@ -148,6 +148,8 @@ def check_successor(known: Keyset, new: Keyset) -> None:
     """
     if new.number < known.number:
         raise PeerError(Refusal.FOREIGN_KEYSET, f"keyset {new.number} is rolled back: {known.number} is known")
+    if new.chain[: known.number] != known.chain:
+        raise PeerError(Refusal.FOREIGN_KEYSET, f"keyset {new.number} is forked: it tells another history")
     at_known = new.hash if new.number == known.number else new.chain[known.number]
     if at_known != known.hash:
         raise PeerError(Refusal.FOREIGN_KEYSET, f"keyset {new.number} is forked: its chain does not hold the known one")

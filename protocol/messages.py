@@ -68,7 +68,6 @@ class AccountRequest(Message, frozen=True):
     """Kind `account`: open an account for the sender's key with a one-time invitation, or (empty) look at it."""
 
     invitation: Annotated[bytes, msgspec.Meta(max_length=32)]
-    name: Annotated[str, msgspec.Meta(max_length=120)]
 
 
 class AccountAnswer(Message, frozen=True):
@@ -105,8 +104,9 @@ class BlindedCoin(Message, frozen=True):
 
 
 class WithdrawRequest(Message, frozen=True):
-    """Kind `withdraw`: debit the sender's account and sign these, in this order."""
+    """Kind `withdraw`: debit the sender's account by their value and this commission, and sign these, in this order."""
 
+    commission: Minor
     coins: Annotated[tuple[BlindedCoin, ...], msgspec.Meta(min_length=1, max_length=MAX_COINS)]
 
 
@@ -218,6 +218,13 @@ class PaymentInfo(Message, frozen=True):
     payer_digest: Annotated[bytes, msgspec.Meta(min_length=32, max_length=64)]
     payment_id: Bytes16
     deposit_before: Time
+
+    def check_functions(self) -> None:
+        """Raise PeerError (`MALFORMED`) unless both hash functions are on the list and fit their digests."""
+        for function, digest in ((self.order_function, self.order_digest), (self.payer_function, self.payer_digest)):
+            known = HASH_FUNCTIONS.get(function)
+            if known is None or hashlib.new(known).digest_size != len(digest):
+                raise PeerError(Refusal.MALFORMED, f"{len(digest)} bytes are no digest by {function!r}")
 
     @property
     def digest(self) -> bytes:

@@ -35,6 +35,7 @@ class Refusal(StrEnum):
     UNKNOWN_ITEM = "unknown_item"
     UNKNOWN_SALE = "unknown_sale"
     SALE_EXPIRED = "sale_expired"
+    PAYMENT_EXPIRED = "payment_expired"
     PAYMENT_ALTERED = "payment_altered"
     BAD_PARCEL = "bad_parcel"
     FOREIGN_KEYSET = "foreign_keyset"
@@ -44,11 +45,11 @@ class Refusal(StrEnum):
     BLINDED_VALUE_REUSED = "blinded_value_reused"
     DUPLICATE_COIN = "duplicate_coin"
     AMOUNT_MISMATCH = "amount_mismatch"
-    PAYMENT_EXPIRED = "payment_expired"
     BAD_COIN = "bad_coin"
     BAD_SPEND_SIGNATURE = "bad_spend_signature"
     ALREADY_PAID = "already_paid"
     ALREADY_SPENT = "already_spent"
+    COMMISSION_CHANGED = "commission_changed"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     PENDING = "pending"
 
@@ -77,6 +78,7 @@ TABLE: Final[dict[Refusal, Entry]] = {
     Refusal.UNKNOWN_ITEM: Entry(Advice.FINAL, "The catalogue has no such item."),
     Refusal.UNKNOWN_SALE: Entry(Advice.FINAL, "The merchant knows no such sale."),
     Refusal.SALE_EXPIRED: Entry(Advice.FINAL, "The payment request has expired; order again."),
+    Refusal.PAYMENT_EXPIRED: Entry(Advice.FINAL, "The deposit came after the payment's deposit-before."),
     Refusal.PAYMENT_ALTERED: Entry(Advice.FINAL, "The payment information is not what was agreed on."),
     Refusal.BAD_PARCEL: Entry(Advice.FINAL, "The sealed coins cannot be opened by this bank."),
     Refusal.FOREIGN_KEYSET: Entry(
@@ -88,11 +90,11 @@ TABLE: Final[dict[Refusal, Entry]] = {
     Refusal.BLINDED_VALUE_REUSED: Entry(Advice.FINAL, "A blinded value was signed before, or stands here twice."),
     Refusal.DUPLICATE_COIN: Entry(Advice.FINAL, "The same coin stands twice in the parcel."),
     Refusal.AMOUNT_MISMATCH: Entry(Advice.FINAL, "The coins do not add up to the amount."),
-    Refusal.PAYMENT_EXPIRED: Entry(Advice.FINAL, "The deposit came after the payment's deposit-before."),
     Refusal.BAD_COIN: Entry(Advice.FINAL, "A coin does not carry this bank's signature."),
     Refusal.BAD_SPEND_SIGNATURE: Entry(Advice.FINAL, "A coin was not spent on this payment by its holder."),
     Refusal.ALREADY_PAID: Entry(Advice.FINAL, "This sale was paid by another payment."),
     Refusal.ALREADY_SPENT: Entry(Advice.FINAL, "A coin was spent before; the evidence is its earlier signature."),
+    Refusal.COMMISSION_CHANGED: Entry(Advice.FINAL, "The bank asks for another commission; see its newest keyset."),
     Refusal.INSUFFICIENT_FUNDS: Entry(Advice.FINAL, "The account does not hold the amount and its commission."),
     Refusal.PENDING: Entry(Advice.RETRY, "There is no verdict yet; there is one by the payment's deposit-before."),
 }

@@ -177,7 +177,7 @@ def lane_of(request_id: bytes, lanes: int, attempt: int) -> int:
     """
     if not 1 <= lanes <= LANES or attempt < 0:
         raise OurError("lanes are 1 to 256 and attempts count from 0")
-    first = int.from_bytes(hashlib.sha256(b"ecash/v1 lane" + request_id).digest()[:8], "big")
+    first = int.from_bytes(hashlib.sha256(b"ecash/v1 lane\0" + request_id).digest()[:8], "big")
     return (first + attempt) % lanes
 
 

@@ -172,7 +172,7 @@ class World:
         """Mint coins as wallet and bank do: blind, sign, unblind, verify."""
         denominations = [self.ids[currency, value] for value in values]
         state = self.requested(denominations, request_id)
-        request = withdrawal.write(self.root, self.ring, request_id, denominations)
+        request = withdrawal.write(self.root, self.ring, request_id, denominations, state.commission)
         answer = WithdrawAnswer(self.sign_blinded(request), state.amount, state.commission)
         coins = withdrawal.unblind(self.root, self.ring, state, answer)
         return Purse(coins, tuple(self.root.coin(request_id, index) for index in range(len(values))))

@@ -28,9 +28,7 @@ from protocol.messages import (
     DepositRequest,
     InquiryAnswer,
     InquiryRequest,
-    Signed,
     Status,
-    Verdict,
     WithdrawRequest,
 )
 from protocol.refusals import TABLE, Advice, Refusal
@@ -70,6 +68,7 @@ class BankAgent:
     ) -> None:
         self.name = keyset.bank
         self.dropped: Counter[str] = Counter()
+        self.ready = asyncio.Event()
         self._ring = KeyRing(keyset)
         self._announcement = announcement
         self._keys = keys
@@ -91,6 +90,7 @@ class BankAgent:
         await link.subscribe(*(topics.bank_requests(self.name, lane) for lane in range(lanes)))
         await link.announce(Outgoing(topics.keys(self.name), self._announcement, retain=True))
         await link.announce(Outgoing(topics.status(self.name), Status(open=True, lanes=lanes).encode(), retain=True))
+        self.ready.set()
         try:
             await link.serve(self.handle, concurrency=_CONCURRENCY)
         finally:
@@ -252,13 +252,11 @@ class BankAgent:
             outcome = await self._post(request, post)
             if isinstance(outcome, Posted | Repeated):
                 return outcome.answer
-            if outcome.refusal == Refusal.REQUEST_ID_REUSED:
-                return self._said_before(request, outcome)
             contradicted = Contradicted(outcome, self._clock.now())
             state, effects = deposit_machine.step(state, contradicted, self._sign_verdict)
         match state:
-            case deposit_machine.Settled(verdict=verdict):
-                body = DepositAnswer(verdict, self._commission_on(verdict)).encode()
+            case deposit_machine.Settled(verdict=verdict, commission=commission):
+                body = DepositAnswer(verdict, commission).encode()
                 return self._seal(request, Answer(self._clock.now(), "", "", body))
             case _:
                 return await self._refused(request, state)
@@ -288,10 +286,6 @@ class BankAgent:
         if key is None:
             raise PeerError(Refusal.BAD_PARCEL, "the coins are sealed for a key that is not ours")
         return key.open(parcel, PARCEL)
-
-    def _commission_on(self, verdict: bytes) -> int:
-        told = Verdict.decode(Signed.decode(verdict).statement)
-        return 0 if told.refusal else self._ring.keyset.deposit_commission.charge(told.amount)
 
     async def _inquiry(self, request: Request) -> bytes:
         letter = request.letter

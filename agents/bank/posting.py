@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import msgspec
+
 from protocol.bank.ledger import Claim, Conflict, Entry, Outcome, Payment, Posted, Posting, Repeated
 from protocol.coins import Evidence
 from protocol.errors import OurError
@@ -39,8 +41,7 @@ def post(posting: Posting, db: sqlite3.Connection, now: int) -> Outcome:
     if known is not None:
         return known
     if posting.not_after and now >= posting.not_after:
-        accepts = posting.payment is not None and posting.payment.accepted
-        return Conflict(Refusal.PAYMENT_EXPIRED if accepts else Refusal.REQUEST_EXPIRED)
+        return Conflict(Refusal.PAYMENT_EXPIRED if posting.payment else Refusal.REQUEST_EXPIRED)
     try:
         _write(db, posting, now)
     except Overdrawn:
@@ -66,9 +67,9 @@ def said_before(db: sqlite3.Connection, request_id: bytes, request_hash: bytes) 
 
 def find_payment(db: sqlite3.Connection, digest: bytes) -> Payment | None:
     """Return a payment that has its verdict."""
-    query = "SELECT account, payment_id, accepted, verdict FROM payment WHERE digest = ?"
+    query = "SELECT account, payment_id, accepted, verdict, info, commission FROM payment WHERE digest = ?"
     row = db.execute(query, (digest,)).fetchone()
-    return Payment(digest, row[0], row[1], bool(row[2]), row[3]) if row else None
+    return Payment(digest, row[0], row[1], bool(row[2]), *row[3:]) if row else None
 
 
 def find_spending(db: sqlite3.Connection, denomination: bytes, serial: bytes) -> tuple[bytes, bytes] | None:
@@ -118,8 +119,8 @@ def _write(db: sqlite3.Connection, posting: Posting, now: int) -> None:
     db.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", answer)
     payment = posting.payment
     if payment is not None:
-        row = (payment.digest, payment.account, payment.payment_id, payment.accepted, payment.verdict, journal)
-        db.execute("INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?)", row)
+        row = (*msgspec.structs.astuple(payment), journal)
+        db.execute("INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     if posting.spent:
         if payment is None or not payment.accepted:
             raise OurError("coins are spent on an accepted payment, or not at all")
@@ -145,7 +146,7 @@ def _explain(db: sqlite3.Connection, posting: Posting) -> Conflict | None:
     if posting.payment is not None:
         judged = find_payment(db, posting.payment.digest)
         if judged is not None:
-            return Conflict("", verdict=judged.verdict)
+            return Conflict("", verdict=judged.verdict, commission=judged.commission)
         if posting.payment.accepted and _paid(db, posting.payment):
             return Conflict(Refusal.ALREADY_PAID)
     evidence = tuple(

@@ -57,6 +57,8 @@ CREATE TABLE payment (
     payment_id BLOB NOT NULL CHECK (length(payment_id) = 16),
     accepted INTEGER NOT NULL CHECK (accepted IN (0, 1)),
     verdict BLOB NOT NULL,
+    info BLOB NOT NULL,
+    commission INTEGER NOT NULL CHECK (commission >= 0),
     journal INTEGER NOT NULL REFERENCES journal
 ) STRICT, WITHOUT ROWID;
 

@@ -1,5 +1,6 @@
 """The bank's process: its home, books, signer and presence, put together."""
 
+import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from protocol import topics
 from protocol.keyset import read_keyset
 from protocol.messages import Status
 
+from ..address import BankAddress
 from ..home import HomeError, locked
 from ..world import Clock
 from .agent import BankAgent
@@ -56,7 +58,15 @@ async def serve(home: Path, clock: Clock) -> None:
             agent = BankAgent(keyset, announcements[-1], keys, books, signer, clock)
             try:
                 async with MqttLink(broker, client_id, persistent=True, will=will, patience_s=math.inf) as link:
-                    _log.info("bank %s is open at %s", settings.name, address_of(settings, keys.identity))
-                    await agent.run(link)
+                    opened = asyncio.create_task(_tell(agent, address_of(settings, keys.identity)))
+                    try:
+                        await agent.run(link)
+                    finally:
+                        opened.cancel()
             finally:
                 signer.close()
+
+
+async def _tell(agent: BankAgent, address: BankAddress) -> None:
+    await agent.ready.wait()
+    _log.info("bank %s is open at %s", agent.name, address)

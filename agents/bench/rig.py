@@ -164,5 +164,5 @@ class Rig:
         await client.create(home, "", self.entropy.bytes(16), self.entropy, hard=False)
         async with client.open_wallet(home, "", self.clock, self.entropy) as wallet:
             await self.open_account("client", name, public_key(wallet.root.account(self.keyset.identity)))
-            await wallet.register(self.address, b"", name)
+            await wallet.register(self.address, b"")
             yield wallet

@@ -68,10 +68,12 @@ class Withdrawals:
         self._requester = requester
         self._denominations = denominations
         self._amount = rig.worth(denominations)
+        self._commission = rig.keyset.withdrawal_commission.charge(self._amount)
 
     def _write(self) -> Sealed:
         wallet, request_id = self._wallet, self._wallet.new_id()
-        request = withdrawal.write(wallet.root, self._rig.ring, request_id, self._denominations)
+        commission = self._rig.keyset.withdrawal_commission.charge(self._amount)
+        request = withdrawal.write(wallet.root, self._rig.ring, request_id, self._denominations, commission)
         envelope = wallet.seal_for_bank(wallet.bank(), withdrawal.KIND, request_id, request)
         return Sealed(withdrawal.KIND, request_id, envelope, wallet.root.answer_key(request_id))
 
@@ -107,7 +109,7 @@ class Withdrawals:
             sealed = await asyncio.to_thread(self._write)
             answer = WithdrawAnswer.decode(await self._ask(sealed))
             asked = withdrawal.Requested(
-                BANK, sealed.request_id, b"", tuple(self._denominations), self._amount, answer.commission, 1
+                BANK, sealed.request_id, b"", tuple(self._denominations), self._amount, self._commission, 1
             )
             root, ring = self._wallet.root, self._rig.ring
             coins = await asyncio.to_thread(withdrawal.unblind, root, ring, asked, answer)

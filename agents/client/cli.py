@@ -79,7 +79,6 @@ def init(home: Home = _HOME, as_json: JsonFlag = False) -> None:
 def register(
     bank: Annotated[str, typer.Argument(help="The bank's address: ecash://…", envvar="ECASH_BANK")],
     invitation: Annotated[str, typer.Option(help="The invitation that claims the account.")] = "",
-    name: Annotated[str, typer.Option(help="What the bank may call you.")] = "",
     home: Home = _HOME,
     as_json: JsonFlag = False,
     log: LogLevel = "warning",
@@ -93,7 +92,7 @@ def register(
 
     async def do() -> None:
         async with _opened(home) as wallet:
-            answer = await wallet.register(address, secret, name)
+            answer = await wallet.register(address, secret)
             balance = format_minor(answer.balance, answer.currency)
             if as_json:
                 print_json({"bank": address.bank, "account": answer.account, "balance": answer.balance})

@@ -104,7 +104,10 @@ async def assemble(wallet: Wallet, bank: Bank, amount: Amount, deposit_before: i
             if attempt == 0:
                 await _withdraw_more(wallet, bank, amount)
             continue
-        return [coin for value, count in chosen.items() for coin in held[value][:count]]
+        coins = [coin for value, count in chosen.items() for coin in held[value][:count]]
+        if len(coins) > bank.keyset.limits.max_coins:
+            raise WalletError(f"{amount} takes {len(coins)} coins, and {bank.row.name} takes fewer in one payment")
+        return coins
     raise WalletError(f"the coins in hand cannot make {amount}")
 
 

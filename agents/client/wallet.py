@@ -126,7 +126,7 @@ class Wallet:
         await self.store.save_bank(row)
         return self._remember(row)
 
-    async def register(self, address: BankAddress, invitation: bytes, name: str) -> AccountAnswer:
+    async def register(self, address: BankAddress, invitation: bytes) -> AccountAnswer:
         """Claim an account with an invitation, or (empty) look at the one that is open for this wallet's key.
 
         Raises:
@@ -135,7 +135,7 @@ class Wallet:
         """
         async with self.presence(address.broker) as requester:
             bank = await self.refresh(address, requester)
-            answer = await self.ask_bank(bank, requester, "account", AccountRequest(invitation, name))
+            answer = await self.ask_bank(bank, requester, "account", AccountRequest(invitation))
             told = AccountAnswer.decode(answer.check())
             await self.store.save_bank(bank.row._replace(account=told.account, currency=told.currency, title=told.name))
             self._remember(await self._row(address.bank))

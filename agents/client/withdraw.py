@@ -40,8 +40,10 @@ async def withdraw(wallet: Wallet, bank: Bank, amount: Amount, patience_ms: int 
         bank = await wallet.refresh(bank.address, requester)
         denominations = await _choose(wallet, bank, amount)
         request_id = wallet.new_id()
-        request = await asyncio.to_thread(withdrawal.write, wallet.root, bank.ring, request_id, denominations)
         commission = bank.keyset.withdrawal_commission.charge(amount.value)
+        request = await asyncio.to_thread(
+            withdrawal.write, wallet.root, bank.ring, request_id, denominations, commission
+        )
         now = wallet.clock.now()
         row = ExchangeRow(
             id=request_id,

@@ -102,7 +102,7 @@ class MerchantAgent:
         """Ask the bank for the account of this key, claiming it with an invitation if there is one."""
         request_id = new_request_id(self._keys.public[:16], self._entropy.bytes(32))
         answer_key = self._keys.root.answer_key(request_id)
-        body = AccountRequest(invitation, self.name)
+        body = AccountRequest(invitation)
         deadline = self._clock.now() + _DAY_MS
         letter = Letter("account", request_id, deadline, answer_key, self._keys.public, body.encode())
         envelope = seal_letter(ring.keyset.envelope_key, letter, self._keys.identity)
@@ -168,6 +168,7 @@ class MerchantAgent:
                 return await self._requester.take_in(message)
             if message.retained:
                 raise PeerError(Refusal.WRONG_TYPE, "a retained message is no request")
+            till = self._opened
             letter = open_letter(self._keys.envelope, message.payload, topic.kind)
             reply_topic = topics.reply_to(topic, self.name)
             request = Request(letter, request_hash(message.payload), reply_topic)
@@ -176,7 +177,6 @@ class MerchantAgent:
             _log.warning("dropped %d bytes on %s: %s", len(message.payload), message.topic, error)
             return None
         point(f"merchant.{letter.kind}.opened")
-        till = self._opened
         try:
             return await self._let_out(await till.take(request))
         except PeerError as error:

@@ -116,11 +116,15 @@ class Till:
                 raise PeerError(Refusal.REQUEST_ID_REUSED, "another request with this id was taken in")
             if known is not None and known.answer is not None:
                 return Result(answers=[_outgoing(known._replace(topic=request.reply_topic))])
-            if self._clock.now() > request.letter.deadline:
+            if self._clock.now() >= request.letter.deadline:
                 raise PeerError(Refusal.REQUEST_EXPIRED, "the request's deadline has passed")
-            if request.letter.kind == sale.ORDER:
-                return await self._order(request, OrderRequest.decode(request.letter.body))
-            return await self._pay(request, PayRequest.decode(request.letter.body))
+            match request.letter.kind:
+                case sale.ORDER:
+                    return await self._order(request, OrderRequest.decode(request.letter.body))
+                case sale.PAY:
+                    return await self._pay(request, PayRequest.decode(request.letter.body))
+                case kind:
+                    raise PeerError(Refusal.WRONG_TYPE, f"this merchant does not serve {kind} yet")
 
     async def _order(self, request: Request, body: OrderRequest) -> Result:
         keyset, certificate = self.trust.ring.keyset, self.trust.certificate

@@ -40,7 +40,7 @@ class Refusing(State, frozen=True):
     """A refusing verdict is on its way into the books."""
 
     info: PaymentInfo
-    refusal: str
+    verdict: bytes
 
 
 class Accepted(State, frozen=True):
@@ -48,9 +48,10 @@ class Accepted(State, frozen=True):
 
 
 class Settled(State, frozen=True):
-    """A verdict was given: this one, just now or before."""
+    """A verdict was given, just now or before; `commission` is what was taken then, 0 if it refuses."""
 
     verdict: bytes
+    commission: int
 
 
 class CoinsGood(Event, frozen=True):
@@ -75,14 +76,8 @@ class NotTheirs(Event, frozen=True):
     detail: str
 
 
-class SettledBefore(Event, frozen=True):
-    """The payment has its verdict already, under another request."""
-
-    verdict: bytes
-
-
 DepositState: TypeAlias = New | Posting | Refusing | Accepted | Settled | Refused
-DepositEvent: TypeAlias = CoinsGood | CoinsBad | NotTheirs | SettledBefore | Committed | Contradicted
+DepositEvent: TypeAlias = CoinsGood | CoinsBad | NotTheirs | Committed | Contradicted
 Effects: TypeAlias = tuple[Post, ...]
 Sign: TypeAlias = Callable[[Verdict], Signed]
 
@@ -90,11 +85,10 @@ TRANSITIONS: Final = arrows(
     ([New], [CoinsGood], [Posting]),
     ([New], [CoinsBad], [Refusing]),
     ([New], [NotTheirs], [Refused]),
-    ([New], [SettledBefore], [Settled]),
     ([Posting], [Committed], [Accepted]),
     ([Posting], [Contradicted], [Refusing, Settled, Refused]),
     ([Refusing], [Committed], [Settled]),
-    ([Refusing], [Contradicted], [Settled, Refused]),
+    ([Refusing], [Contradicted], [Refusing, Settled, Refused]),
 )
 
 
@@ -111,17 +105,17 @@ def step(state: DepositState, event: DepositEvent, sign: Sign) -> tuple[DepositS
             return _refuse(event.info, Conflict(event.refusal), b"", event.now, sign)
         case New(), NotTheirs():
             return Refused(event.refusal, event.detail), ()
-        case New(), SettledBefore():
-            return Settled(event.verdict), ()
         case Posting(), Committed():
             return Accepted(), ()
         case ((Posting() | Refusing()), Contradicted()) if event.conflict.verdict:
-            return Settled(event.conflict.verdict), ()
+            return Settled(event.conflict.verdict, event.conflict.commission), ()
         case Posting(), Contradicted() if event.conflict.refusal != Refusal.REQUEST_ID_REUSED:
             info, key = state.examined.info, state.examined.parcel.evidence_key
             return _refuse(info, event.conflict, key, event.now, sign)
         case Refusing(), Committed():
-            return Settled(b""), ()
+            return Settled(state.verdict, 0), ()
+        case Refusing(), Contradicted() if event.conflict.refusal == Refusal.PAYMENT_EXPIRED:
+            return _refuse(state.info, event.conflict, b"", event.now, sign)
         case ((Posting() | Refusing()), Contradicted()):
             return contradicted(event), ()  # a fault of the request, not of the payment: no verdict
         case _:
@@ -135,7 +129,7 @@ def _accept(examined: Examined, now: int, sign: Sign) -> Post:
         body=DepositAnswer(verdict, examined.commission).encode(),
         entries=deposit_entries(info.account, info.currency, dict(examined.totals), examined.commission),
         spent=tuple(Spending(s.coin.denomination, s.coin.serial, s.spend) for s in examined.parcel.coins),
-        payment=Payment(info.digest, info.account, info.payment_id, accepted=True, verdict=verdict),
+        payment=_payment(info, verdict, accepted=True, commission=examined.commission),
         not_after=info.deposit_before,
     )
 
@@ -147,8 +141,19 @@ def _refuse(
     if conflict.evidence:
         evidence = seal_secret(evidence_key, info.digest, Exhibits(conflict.evidence).encode())
     verdict = sign(_verdict(info, conflict.refusal, now, evidence)).encode()
-    payment = Payment(info.digest, info.account, info.payment_id, accepted=False, verdict=verdict)
-    return Refusing(info, conflict.refusal), (Post(body=DepositAnswer(verdict, 0).encode(), payment=payment),)
+    post = Post(
+        body=DepositAnswer(verdict, 0).encode(),
+        payment=_payment(info, verdict, accepted=False, commission=0),
+        # From deposit-before on the verdict is "expired", whatever else is wrong: the payer may have been told so.
+        not_after=0 if conflict.refusal == Refusal.PAYMENT_EXPIRED else info.deposit_before,
+    )
+    return Refusing(info, verdict), (post,)
+
+
+def _payment(info: PaymentInfo, verdict: bytes, *, accepted: bool, commission: int) -> Payment:
+    return Payment(
+        info.digest, info.account, info.payment_id, accepted, verdict, info=info.encode(), commission=commission
+    )
 
 
 def _verdict(info: PaymentInfo, refusal: str, now: int, evidence: bytes) -> Verdict:
@@ -177,6 +182,7 @@ def own_payment(request: DepositRequest, account: Account | None, bank: str) -> 
         raise PeerError(Refusal.WRONG_CURRENCY, f"the account is in {depositor.currency}")
     if info.account != depositor.number or depositor.kind != "merchant":
         raise PeerError(Refusal.WRONG_MERCHANT, "the payment is for another merchant's account")
+    info.check_functions()
     return info
 
 
@@ -190,14 +196,18 @@ def examine(info: PaymentInfo, open_parcel: Callable[[], bytes], ring: KeyRing, 
         now: the bank's time, in milliseconds.
 
     Raises:
-        PeerError: in this order, `BAD_PARCEL`, `PAYMENT_ALTERED`, `UNKNOWN_DENOMINATION`, `DENOMINATION_CLOSED`,
-            `WRONG_CURRENCY`, `DUPLICATE_COIN`, `AMOUNT_MISMATCH`, `PAYMENT_EXPIRED`, `BAD_COIN`,
+        PeerError: in this order, `PAYMENT_EXPIRED`, `BAD_PARCEL`, `PAYMENT_ALTERED`, `UNKNOWN_DENOMINATION`,
+            `DENOMINATION_CLOSED`, `WRONG_CURRENCY`, `DUPLICATE_COIN`, `AMOUNT_MISMATCH`, `BAD_COIN`,
             `BAD_SPEND_SIGNATURE`.
     """
+    if now >= info.deposit_before:
+        raise PeerError(Refusal.PAYMENT_EXPIRED, "the deposit came after the payment's deposit-before")
     try:
         parcel = Parcel.decode(open_parcel())
     except PeerError as error:
         raise PeerError(Refusal.BAD_PARCEL, error.detail) from error
+    if len(parcel.coins) > ring.keyset.limits.max_coins:
+        raise PeerError(Refusal.BAD_PARCEL, f"more than {ring.keyset.limits.max_coins} coins in one payment")
     if parcel.digest != info.digest:
         raise PeerError(Refusal.PAYMENT_ALTERED, "the coins were sealed for another payment")
     totals = _totals(info, parcel.coins, ring, now)
@@ -208,8 +218,6 @@ def examine(info: PaymentInfo, open_parcel: Callable[[], bytes], ring: KeyRing, 
     commission = ring.keyset.deposit_commission.charge(amount)
     if commission > amount:
         raise PeerError(Refusal.AMOUNT_MISMATCH, "the commission is more than the amount")
-    if now >= info.deposit_before:
-        raise PeerError(Refusal.PAYMENT_EXPIRED, "the deposit came after the payment's deposit-before")
     for spent in parcel.coins:
         check_coin(ring.key(spent.coin.denomination), spent.coin)
     for spent in parcel.coins:

@@ -73,6 +73,7 @@ def contradicted(event: Contradicted) -> Refused:
 
 
 DETAILS: Final = {
+    Refusal.REQUEST_ID_REUSED.value: "another request with this id was answered",
     Refusal.INSUFFICIENT_FUNDS.value: "the account does not hold the amount and its commission",
     Refusal.BLINDED_VALUE_REUSED.value: "a blinded value was signed before",
     Refusal.REQUEST_EXPIRED.value: "the request's deadline has passed",

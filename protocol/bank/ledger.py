@@ -32,7 +32,8 @@ class Spending(msgspec.Struct, frozen=True):
 class Payment(msgspec.Struct, frozen=True):
     """A payment's place in the bank's books: one verdict for each digest, one accepted payment for each sale.
 
-    `verdict` is the bank's `Signed` verdict; `accepted` tells what it says.
+    `verdict` is the bank's `Signed` verdict, `accepted` tells what it says, and `commission` what it cost. `info` is
+    the encoded payment information, with the hashes of order and payer.
     """
 
     digest: bytes
@@ -40,6 +41,8 @@ class Payment(msgspec.Struct, frozen=True):
     payment_id: bytes
     accepted: bool
     verdict: bytes
+    info: bytes = b""
+    commission: int = 0
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -92,12 +95,13 @@ class Repeated(msgspec.Struct, frozen=True):
 class Conflict(msgspec.Struct, frozen=True):
     """Nothing was changed, because of what the books say: a refusal code, and what proves it.
 
-    `verdict` is set if the payment has its verdict already; then there is nothing left to decide.
+    `verdict` and `commission` are set if the payment has its verdict already; then there is nothing left to decide.
     """
 
     refusal: str
     evidence: tuple[Evidence, ...] = ()
     verdict: bytes = b""
+    commission: int = 0
 
 
 Outcome: TypeAlias = Posted | Repeated | Conflict

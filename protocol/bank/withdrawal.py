@@ -118,6 +118,8 @@ def _check(event: Asked) -> Signing:
         raise PeerError(Refusal.BLINDED_VALUE_REUSED, "a blinded value stands twice in the request")
     amount = sum(totals.values())
     commission = ring.keyset.withdrawal_commission.charge(amount)
+    if event.request.commission != commission:
+        raise PeerError(Refusal.COMMISSION_CHANGED, f"the commission is {commission}, not {event.request.commission}")
     if event.balance < amount + commission:
         raise PeerError(Refusal.INSUFFICIENT_FUNDS, "the account does not hold the amount and its commission")
     return Signing(account.number, account.currency, coins, dict(totals), commission, event.deadline)

@@ -32,6 +32,8 @@ from ..signatures import Domain, sign
 from .payment import INQUIRE, PAY, Payment, ReceiptArrived, RefusalByBank
 
 PARCEL: Final = "parcel"
+LONGEST_BINDING_MS: Final = 7 * 86_400_000
+"""For how long a merchant may keep coins in flight, at the most."""
 ORDER_FUNCTION: Final = "sha-256"
 
 
@@ -86,6 +88,8 @@ def open_payreq(signed: Signed, shop: Shop, keyset: Keyset, now: int) -> Payreq:
         raise PeerError(Refusal.FOREIGN_KEYSET, "the merchant sees another keyset of the bank than this wallet")
     if not now < payreq.expires <= payreq.deposit_before:
         raise PeerError(Refusal.SALE_EXPIRED, "the payment request has expired")
+    if payreq.deposit_before > now + LONGEST_BINDING_MS:
+        raise PeerError(Refusal.MALFORMED, "the merchant wants to bind the coins for more than a week")
     return payreq
 
 

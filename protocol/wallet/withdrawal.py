@@ -161,8 +161,10 @@ def _blind_coin(root: Root, ring: KeyRing, request_id: bytes, index: int, denomi
     return blind(key, message, salt=root.pss_salt(request_id, index), r=factor)
 
 
-def write(root: Root, ring: KeyRing, request_id: bytes, denominations: Sequence[bytes]) -> WithdrawRequest:
-    """Return the request for a coin of each of these denominations (ids, 32 bytes each).
+def write(
+    root: Root, ring: KeyRing, request_id: bytes, denominations: Sequence[bytes], commission: int
+) -> WithdrawRequest:
+    """Return the request for a coin of each of these denominations (ids, 32 bytes each), at this commission.
 
     Raises:
         PeerError: `UNKNOWN_DENOMINATION`.
@@ -171,7 +173,7 @@ def write(root: Root, ring: KeyRing, request_id: bytes, denominations: Sequence[
         BlindedCoin(denomination, _blind_coin(root, ring, request_id, index, denomination)[0])
         for index, denomination in enumerate(denominations)
     )
-    return WithdrawRequest(tuple(blinded))
+    return WithdrawRequest(commission, tuple(blinded))
 
 
 def unblind(root: Root, ring: KeyRing, state: Requested, answer: WithdrawAnswer) -> tuple[Coin, ...]:

@@ -121,7 +121,9 @@ class Caller:
         request_id = request_id or next(_ids).to_bytes(16)
         ids = self.town.ring.current("USD", self.town.clock.now())
         denominations = [ids[value] for value in values]
-        return request_id, denominations, withdrawal.write(self.root, self.town.ring, request_id, denominations)
+        commission = self.town.keyset.withdrawal_commission.charge(sum(values))
+        body = withdrawal.write(self.root, self.town.ring, request_id, denominations, commission)
+        return request_id, denominations, body
 
     async def withdraw(self, *values: int) -> Purse:
         """Withdraw coins of these values."""

@@ -192,7 +192,7 @@ class Town:
         account = await self.books.open_account("client", name, name.title(), "USD", b"", hash_invitation(secret))
         if amount:
             await self.books.credit(account.number, amount, f"cash of {name}")
-        await wallet.register(self.address, secret, name)
+        await wallet.register(self.address, secret)
         return wallet.bank()
 
     async def buy(self, wallet: Wallet, sku: str = "novel", patience_ms: int = 20_000) -> ExchangeRow:

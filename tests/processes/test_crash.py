@@ -100,6 +100,7 @@ AGAIN: Final[dict[tuple[str, str], tuple[Deaths, ...]]] = {
 """Points that are passed a second time, and deaths in recovery."""
 
 WALLET_COMMANDS: Final = {"withdraw": ("withdraw", "0.20"), "pay": ("pay", "shop", "song", "--yes")}
+SERVERS: Final = {"withdraw": ("bank",), "pay": ("bank", "shop")}
 ENDS: Final = {"withdraw": check_withdrawn, "pay": check_bought}
 
 
@@ -126,8 +127,7 @@ def points_in(log: Iterable[str]) -> Deaths:
 async def test_bank_and_shop_may_die_at_every_point(kind: str, name: str, templates: Templates, tmp_path: Path) -> None:
     async def die(deaths: Deaths, folder: Path) -> None:
         async with world_for(kind, templates, folder) as world:
-            await world.open(*{"bank", "shop"} - {name})
-            await world.launch(name, deaths[0])
+            await world.open(*SERVERS[kind], crash_at={name: deaths[0]})
             async with asyncio.TaskGroup() as group:
                 group.create_task(restart(world, name, deaths))
                 exchange = group.create_task(world.withdraw() if kind == "withdraw" else world.buy())
@@ -149,7 +149,7 @@ async def restart(world: World, name: str, deaths: Deaths) -> None:
 async def test_the_wallet_may_die_at_every_point(kind: str, name: str, templates: Templates, tmp_path: Path) -> None:
     async def die(deaths: Deaths, folder: Path) -> None:
         async with world_for(kind, templates, folder) as world:
-            await world.open("bank", "shop")
+            await world.open(*SERVERS[kind])
             assert (await world.customer(*WALLET_COMMANDS[kind], crash_at=deaths[0])).code == -signal.SIGKILL
             for crash_at in deaths[1:]:
                 assert (await world.look(crash_at)).code == -signal.SIGKILL
@@ -187,7 +187,11 @@ async def die_everywhere(
             home = folder / str(number)
             home.mkdir()
             try:
+                import time
+
+                t = time.time()
                 await die(deaths, home)
+                print(deaths, time.time() - t)
             except BaseException as error:
                 error.add_note(f"the {name} died at {', '.join(deaths)}")
                 raise
@@ -200,11 +204,11 @@ async def die_everywhere(
 
 async def test_everybody_may_die_in_one_purchase(templates: Templates, tmp_path: Path) -> None:
     async with world_for("pay", templates, tmp_path) as world:
-        await world.launch("bank", "bank.books.committed")
-        await world.launch("shop", "merchant.verdict.arrived")
+        deaths = {"bank": "bank.books.committed", "shop": "merchant.verdict.arrived"}
+        await world.open("bank", "shop", crash_at=deaths)
         async with asyncio.TaskGroup() as group:
-            group.create_task(restart(world, "bank", ("bank.books.committed", "bank.deposit.answering")))
-            group.create_task(restart(world, "shop", ("merchant.verdict.arrived", "merchant.sold.saved")))
+            group.create_task(restart(world, "bank", (deaths["bank"], "bank.deposit.answering")))
+            group.create_task(restart(world, "shop", (deaths["shop"], "merchant.sold.saved")))
             pay = WALLET_COMMANDS["pay"]
             assert (await world.customer(*pay, crash_at="wallet.pay.sent")).code == -signal.SIGKILL
             assert (await world.look("wallet.pay.saving:2")).code == -signal.SIGKILL

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,6 +23,7 @@ from broker.address import BrokerUrl
 from protocol.merchant import sale
 from protocol.messages import OrderLine
 from protocol.money import Amount
+from protocol.wallet import withdrawal
 
 from .process import PASSPHRASE, Finished, Process, Processes, agent
 
@@ -65,19 +66,28 @@ class World:
         self.processes = processes
         self.agents: dict[str, Process] = {}
 
-    async def launch(self, name: str, crash_at: str = "", *, wrapped: tuple[str, ...] = (), log: str = "info") -> None:
-        """Start bank or shop and wait until it is open; `wrapped` is a command that runs the command."""
-        role = {"bank": "bank", "shop": "merchant"}[name]
-        command = agent(role, "run", "--home", self.folder / name, "--log", log)
-        process = await self.processes.start([*wrapped, *command], crash_at)
+    async def launch(
+        self,
+        name: str,
+        crash_at: str = "",
+        *,
+        log: str = "info",
+        before: Sequence[str] = (),
+        program: Sequence[str] = (),
+    ) -> None:
+        """Start bank or shop and wait until it is open; `before` are words before the command, such as strace's."""
+        program = program or agent({"bank": "bank", "shop": "merchant"}[name])
+        options = ("run", "--home", str(self.folder / name), "--log", log)
+        process = await self.processes.start([*before, *program, *options], crash_at)
         self.agents[name] = process
         await process.logs("is open")
 
-    async def open(self, *names: str, log: str = "info") -> None:
+    async def open(self, *names: str, crash_at: Mapping[str, str] | None = None, log: str = "info") -> None:
         """Start bank and shop together."""
+        deaths = crash_at or {}
         async with asyncio.TaskGroup() as group:
             for name in names:
-                group.create_task(self.launch(name, log=log))
+                group.create_task(self.launch(name, deaths.get(name, ""), log=log))
 
     async def close(self) -> None:
         """Stop bank and shop; both must end well."""
@@ -206,7 +216,7 @@ async def prepare(folder: Path, broker: BrokerUrl, processes: Processes) -> Temp
     (folder / "with-coins").mkdir()
     with_coins = world.move(folder / "with-coins", broker, processes)
     await with_coins.open("bank")
-    await with_coins.withdraw()
+    assert isinstance((await with_coins.withdraw()).state, withdrawal.Issued)
     await with_coins.close()
     return Templates(world, with_coins)
 

@@ -142,7 +142,10 @@ def withdrawal(story: Story) -> dict[str, Any]:
 
 
 def _withdraw_request(story: Story) -> WithdrawRequest:
-    return WithdrawRequest(tuple(BlindedCoin(story.denomination.id, story.blinded_coin(i)[0]) for i in (0, 1)))
+    commission = story.keyset.withdrawal_commission.charge(1000)
+    return WithdrawRequest(
+        commission, tuple(BlindedCoin(story.denomination.id, story.blinded_coin(i)[0]) for i in (0, 1))
+    )
 
 
 def _withdraw_answer(story: Story) -> WithdrawAnswer:
@@ -222,7 +225,7 @@ def bodies(story: Story, parcel: bytes) -> list[dict[str, Any]]:
     receipt = Signed.make(story.merchant_seed, Domain.RECEIPT, _receipt(story)).encode()
     info, commission = story.info.encode(), story.keyset.deposit_commission.charge(story.info.amount)
     said = [
-        AccountRequest(seed("invitation", 16), "Alice"),
+        AccountRequest(seed("invitation", 16)),
         AccountAnswer(1001, "client", "Alice", "USD", 0, b""),
         AccountAnswer(1002, "merchant", "The bookshop", "USD", 2**53 - 1, certificate.encode()),
         OrderRequest(story.bank, (OrderLine("novel", 1), OrderLine("map", 1))),

@@ -340,7 +340,7 @@ def test_evidence_is_sealed_for_the_payer() -> None:
 
 def test_lanes_follow_from_the_request_id() -> None:
     for one in VECTORS["lanes"]:
-        first = int.from_bytes(sha256(b"ecash/v1 lane", raw(one["request_id"]))[:8], "big")
+        first = int.from_bytes(sha256(b"ecash/v1 lane\0", raw(one["request_id"]))[:8], "big")
         assert (first + one["attempt"]) % one["lanes"] == one["lane"]
 
 

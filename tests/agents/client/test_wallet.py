@@ -30,7 +30,7 @@ def successor(keyset: Keyset, **changes: object) -> Keyset:
 async def test_registering_claims_the_account_and_tells_of_it(town: Town) -> None:
     async with town.open_wallet("alice") as alice:
         await town.customer(alice, "alice", 70)
-        told = await alice.register(town.address, b"", "alice")
+        told = await alice.register(town.address, b"")
         assert (told.kind, told.name, told.balance) == ("client", "Alice", 70)
     async with town.open_wallet("alice") as alice:
         assert (alice.bank().row.account, alice.bank(BANK).row.currency) == (told.account, "USD")
@@ -39,9 +39,9 @@ async def test_registering_claims_the_account_and_tells_of_it(town: Town) -> Non
 async def test_an_invitation_is_used_once(town: Town) -> None:
     await town.books.open_account("client", "bob", "Bob", "USD", b"", hash_invitation(b"b" * 16))
     async with town.open_wallet("bob") as bob, town.open_wallet("eve") as eve:
-        await bob.register(town.address, b"b" * 16, "bob")
+        await bob.register(town.address, b"b" * 16)
         with pytest.raises(PeerError) as caught:
-            await eve.register(town.address, b"b" * 16, "eve")
+            await eve.register(town.address, b"b" * 16)
         assert caught.value.refusal is Refusal.INVALID_INVITATION
 
 
@@ -57,7 +57,7 @@ async def test_a_bank_with_another_fingerprint_is_refused(town: Town) -> None:
     forged = BankAddress(BANK, town.address.broker, "0" * 64)
     async with town.open_wallet("alice") as alice:
         with pytest.raises(PeerError) as caught:
-            await alice.register(forged, b"", "alice")
+            await alice.register(forged, b"")
         assert caught.value.refusal is Refusal.WRONG_BANK
 
 
@@ -96,4 +96,4 @@ async def test_without_a_bank_the_wallet_says_so(founded: Town, monkeypatch: pyt
     monkeypatch.setattr("agents.requester.Requester.retained.__defaults__", (0.0,))
     async with founded.open_wallet("alice") as alice:
         with pytest.raises(NobodyAnswers, match="is the agent running"):
-            await alice.register(founded.address, b"", "alice")
+            await alice.register(founded.address, b"")

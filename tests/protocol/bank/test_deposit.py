@@ -19,7 +19,6 @@ from protocol.bank.deposit import (
     Posting,
     Refusing,
     Settled,
-    SettledBefore,
     examine,
     own_payment,
     sign_verdict,
@@ -31,7 +30,7 @@ from protocol.coins import Evidence, SpentCoin
 from protocol.commission import Commission
 from protocol.envelope import open_letter, seal
 from protocol.errors import PeerError
-from protocol.keyset import KeyRing
+from protocol.keyset import KeyRing, Limits
 from protocol.machine import State
 from protocol.messages import (
     DepositAnswer,
@@ -72,16 +71,15 @@ class TestDepositMachine(MachineConformance):
     states = (
         New(),
         Posting(EXAMINED),
-        Refusing(INFO, Refusal.BAD_COIN),
+        Refusing(INFO, b"refusing"),
         Accepted(),
-        Settled(b"verdict"),
+        Settled(b"verdict", 3),
         Refused(Refusal.WRONG_MERCHANT, ""),
     )
     events = (
         CoinsGood(EXAMINED, NOW),
         CoinsBad(INFO, Refusal.BAD_COIN, NOW),
         NotTheirs(Refusal.WRONG_MERCHANT, "not yours"),
-        SettledBefore(b"verdict"),
         Committed(),
         SPENT,
         Contradicted(Conflict(Refusal.PAYMENT_EXPIRED), NOW),
@@ -113,7 +111,13 @@ def test_good_coins_are_entered_as_spent_and_credited_before_the_payment_expires
         entries=deposit_entries(INFO.account, "USD", dict(TOTALS), 1),
         spent=tuple(Spending(one.coin.denomination, one.coin.serial, one.spend) for one in PARCEL_OF.coins),
         payment=Payment(
-            INFO.digest, INFO.account, INFO.payment_id, accepted=True, verdict=DepositAnswer.decode(post.body).verdict
+            INFO.digest,
+            INFO.account,
+            INFO.payment_id,
+            accepted=True,
+            verdict=DepositAnswer.decode(post.body).verdict,
+            info=INFO.encode(),
+            commission=1,
         ),
         not_after=INFO.deposit_before,
     )
@@ -123,19 +127,26 @@ def test_good_coins_are_entered_as_spent_and_credited_before_the_payment_expires
 def test_bad_coins_get_a_refusing_verdict_that_is_entered_too() -> None:
     state, effects = run(New(), CoinsBad(INFO, Refusal.BAD_COIN, NOW))
     post, verdict, commission = verdict_of(effects)
-    assert state == Refusing(INFO, Refusal.BAD_COIN)
-    assert (verdict, commission) == (WORLD.verdict(Refusal.BAD_COIN), 0)
-    assert post == Post(body=post.body, payment=post.payment)
     assert post.payment is not None
-    assert not post.payment.accepted
-    assert run(state, Committed()) == (Settled(b""), ())
+    assert state == Refusing(INFO, post.payment.verdict)
+    assert (verdict, commission) == (WORLD.verdict(Refusal.BAD_COIN), 0)
+    assert post == Post(body=post.body, payment=post.payment, not_after=INFO.deposit_before)
+    assert (post.payment.accepted, post.payment.info, post.payment.commission) == (False, INFO.encode(), 0)
+    assert run(state, Committed()) == (Settled(post.payment.verdict, 0), ())
+
+
+def test_a_refusal_that_comes_too_late_becomes_expired_as_the_payer_was_told() -> None:
+    state, effects = run(Refusing(INFO, b"refusing"), Contradicted(Conflict(Refusal.PAYMENT_EXPIRED), NOW))
+    post, verdict, _ = verdict_of(effects)
+    assert (verdict.refusal, verdict.at, post.not_after) == ("payment_expired", INFO.deposit_before, 0)
+    assert isinstance(state, Refusing)
 
 
 def test_what_was_spent_before_is_proven_to_the_payer_alone() -> None:
     state, effects = run(Posting(EXAMINED), SPENT)
     post, verdict, _ = verdict_of(effects)
-    assert state == Refusing(INFO, Refusal.ALREADY_SPENT)
-    assert post == Post(body=post.body, payment=post.payment)
+    assert isinstance(state, Refusing)
+    assert post == Post(body=post.body, payment=post.payment, not_after=INFO.deposit_before)
     shown = open_secret(PARCEL_OF.evidence_key, INFO.digest, verdict.evidence)
     assert Exhibits.decode(shown) == Exhibits((EVIDENCE,))
     assert EVIDENCE.serial not in post.body
@@ -155,21 +166,20 @@ def test_a_verdict_of_expiry_is_the_same_whoever_finds_it_and_when() -> None:
     assert verdicts == [msgspec.structs.replace(WORLD.verdict("payment_expired"), at=INFO.deposit_before)] * 3
 
 
-@pytest.mark.parametrize("state", [Posting(EXAMINED), Refusing(INFO, Refusal.BAD_COIN)], ids=["posting", "refusing"])
+@pytest.mark.parametrize("state", [Posting(EXAMINED), Refusing(INFO, b"refusing")], ids=["posting", "refusing"])
 def test_a_verdict_that_was_given_stands(state: DepositState) -> None:
-    event = Contradicted(Conflict(Refusal.ALREADY_PAID, (EVIDENCE,), b"the first verdict"), NOW)
-    assert run(state, event) == (Settled(b"the first verdict"), ())
+    event = Contradicted(Conflict(Refusal.ALREADY_PAID, (EVIDENCE,), b"the first verdict", 4), NOW)
+    assert run(state, event) == (Settled(b"the first verdict", 4), ())
 
 
-@pytest.mark.parametrize("state", [Posting(EXAMINED), Refusing(INFO, Refusal.BAD_COIN)], ids=["posting", "refusing"])
+@pytest.mark.parametrize("state", [Posting(EXAMINED), Refusing(INFO, b"refusing")], ids=["posting", "refusing"])
 def test_a_fault_of_the_request_is_no_verdict_on_the_payment(state: DepositState) -> None:
     event = Contradicted(Conflict(Refusal.REQUEST_ID_REUSED), NOW)
-    assert run(state, event) == (Refused("request_id_reused", ""), ())
+    assert run(state, event) == (Refused("request_id_reused", "another request with this id was answered"), ())
 
 
 def test_what_is_not_the_depositors_gets_no_verdict() -> None:
     assert run(New(), NotTheirs(Refusal.WRONG_MERCHANT, "why")) == (Refused("wrong_merchant", "why"), ())
-    assert run(New(), SettledBefore(b"verdict")) == (Settled(b"verdict"), ())
 
 
 # ---------------------------------------------------------------- whose payment it is
@@ -225,6 +235,7 @@ UNKNOWN = with_coin(SpentCoin(alter(FIRST.coin, "denomination", bytes(32)), FIRS
 BAD_COIN = with_coin(SpentCoin(alter(FIRST.coin, "signature"), FIRST.spend))
 BAD_SPEND = with_coin(alter(FIRST, "spend"))
 CLOSED = NOW + 10 * DAY  # every denomination's spend-until
+LASTING = msgspec.structs.replace(INFO, deposit_before=CLOSED + 1)
 EXPIRED = INFO.deposit_before
 
 
@@ -234,13 +245,13 @@ def test_good_coins_pass() -> None:
 
 
 FAULTS: list[tuple[str, Parcel, int, Refusal]] = [
+    ("too late", PARCEL_OF, EXPIRED, Refusal.PAYMENT_EXPIRED),
     ("another payment's coins", alter(PARCEL_OF, "digest"), NOW, Refusal.PAYMENT_ALTERED),
     ("unknown denomination", UNKNOWN, NOW, Refusal.UNKNOWN_DENOMINATION),
     ("closed denominations", PARCEL_OF, CLOSED, Refusal.DENOMINATION_CLOSED),
     ("coin in another currency", with_coin(EURO), NOW, Refusal.WRONG_CURRENCY),
     ("one coin twice", with_coins(FIRST, FIRST, *PARCEL_OF.coins), NOW, Refusal.DUPLICATE_COIN),
     ("too few coins", with_coins(*PARCEL_OF.coins[1:]), NOW, Refusal.AMOUNT_MISMATCH),
-    ("too late", PARCEL_OF, EXPIRED, Refusal.PAYMENT_EXPIRED),
     ("forged coin", BAD_COIN, NOW, Refusal.BAD_COIN),
     ("forged spending", BAD_SPEND, NOW, Refusal.BAD_SPEND_SIGNATURE),
 ]
@@ -248,7 +259,15 @@ FAULTS: list[tuple[str, Parcel, int, Refusal]] = [
 
 @pytest.mark.parametrize(("parcel", "now", "refusal"), [fault[1:] for fault in FAULTS], ids=[f[0] for f in FAULTS])
 def test_a_fault_is_refused(parcel: Parcel, now: int, refusal: Refusal) -> None:
-    assert refusal_of(INFO, parcel, now) is refusal
+    assert refusal_at(parcel, now) is refusal
+
+
+def refusal_at(parcel: Parcel, now: int) -> Refusal:
+    """What is refused at this time; when the denominations are closed, of a payment that may still be deposited."""
+    if now < CLOSED:
+        return refusal_of(INFO, parcel, now)
+    digest = LASTING.digest if parcel.digest == INFO.digest else parcel.digest
+    return refusal_of(LASTING, alter(parcel, "digest", digest), now)
 
 
 def test_the_refusals_of_an_examination_stand_in_the_order_of_the_table() -> None:
@@ -266,10 +285,10 @@ PRECEDENCE: list[tuple[str, Parcel, int, Refusal]] = [
     ),
     ("unknown denomination before closed ones", UNKNOWN, CLOSED, Refusal.UNKNOWN_DENOMINATION),
     ("closed before another currency", with_coin(EURO), CLOSED, Refusal.DENOMINATION_CLOSED),
-    ("another currency before a coin twice", with_coins(EURO, EURO), EXPIRED, Refusal.WRONG_CURRENCY),
-    ("a coin twice before the amount", with_coins(FIRST, FIRST), EXPIRED, Refusal.DUPLICATE_COIN),
-    ("the amount before expiry", with_coins(FIRST), EXPIRED, Refusal.AMOUNT_MISMATCH),
-    ("expiry before forged coins", BAD_COIN, EXPIRED, Refusal.PAYMENT_EXPIRED),
+    ("another currency before a coin twice", with_coins(EURO, EURO), NOW, Refusal.WRONG_CURRENCY),
+    ("a coin twice before the amount", with_coins(FIRST, FIRST), NOW, Refusal.DUPLICATE_COIN),
+    ("the amount before a forged coin", with_coins(BAD_COIN.coins[0]), NOW, Refusal.AMOUNT_MISMATCH),
+    ("expiry before everything", alter(BAD_COIN, "digest"), EXPIRED, Refusal.PAYMENT_EXPIRED),
     (
         "a forged coin before an earlier forged spending",
         with_coins(
@@ -287,7 +306,7 @@ PRECEDENCE: list[tuple[str, Parcel, int, Refusal]] = [
     ("parcel", "now", "refusal"), [one[1:] for one in PRECEDENCE], ids=[one[0] for one in PRECEDENCE]
 )
 def test_of_several_faults_one_precedes(parcel: Parcel, now: int, refusal: Refusal) -> None:
-    assert refusal_of(INFO, parcel, now) is refusal
+    assert refusal_at(parcel, now) is refusal
 
 
 @pytest.mark.parametrize("field", PaymentInfo.__struct_fields__)
@@ -339,7 +358,7 @@ def test_a_parcel_that_does_not_open_is_bad(world: World, name: str) -> None:
         "no parcel": seal(key.public, PARCEL, b"x"),
     }
     with pytest.raises(PeerError) as caught:
-        examine(INFO, lambda: key.open(envelopes[name], PARCEL), world.ring, CLOSED)
+        examine(INFO, lambda: key.open(envelopes[name], PARCEL), world.ring, NOW)
     assert caught.value.refusal is Refusal.BAD_PARCEL
     assert caught.value.detail
 
@@ -377,3 +396,16 @@ def test_coins_travel_from_withdrawal_to_receipt(world: World) -> None:
 
 def evidence_of(spent: SpentCoin) -> Evidence:
     return Evidence(spent.coin.denomination, spent.coin.serial, seed("an earlier payment"), spent.spend)
+
+
+def test_more_coins_than_the_bank_takes_in_one_payment_are_refused(world: World) -> None:
+    ring = KeyRing(alter(world.keyset, "limits", Limits(2, 1)))
+    assert refusal_of(INFO, PARCEL_OF, ring=ring) is Refusal.BAD_PARCEL
+
+
+@pytest.mark.parametrize("fields", [{"payer_function": "md5"}, {"payer_digest": bytes(48)}, {"order_digest": bytes(64)}])
+def test_hash_functions_off_the_list_or_with_digests_of_another_size_are_refused(fields: dict[str, Any]) -> None:
+    info = msgspec.structs.replace(INFO, **fields)
+    with pytest.raises(PeerError) as caught:
+        own_payment(DepositRequest(info.encode(), b""), WORLD.account, BANK)
+    assert caught.value.refusal is Refusal.MALFORMED

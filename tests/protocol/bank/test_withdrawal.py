@@ -33,7 +33,7 @@ from tests.world import world as make_world
 WORLD = make_world()
 REQUEST_ID = b"w" * 16
 DENOMINATIONS = [WORLD.ids["USD", 100], WORLD.ids["USD", 500], WORLD.ids["USD", 100]]
-REQUEST = wallet.write(WORLD.root, WORLD.ring, REQUEST_ID, DENOMINATIONS)
+REQUEST = wallet.write(WORLD.root, WORLD.ring, REQUEST_ID, DENOMINATIONS, 7)
 ENOUGH = 700 + 7  # the amount and its commission of 1 %
 ASKED = Asked(REQUEST, WORLD.client, ENOUGH, WORLD.ring, NOW, NOW + 5)
 TOTALS = {WORLD.ids["USD", 100]: 200, WORLD.ids["USD", 500]: 500}
@@ -104,15 +104,15 @@ def with_limit(limit: int) -> KeyRing:
 def with_blinded(value: int, index: int = 1) -> WithdrawRequest:
     coins = list(REQUEST.coins)
     coins[index] = alter(coins[index], "blinded", value.to_bytes(256))
-    return WithdrawRequest(tuple(coins))
+    return WithdrawRequest(7, tuple(coins))
 
 
 def with_denomination(denomination: bytes) -> WithdrawRequest:
-    return WithdrawRequest((*REQUEST.coins[:2], alter(REQUEST.coins[2], "denomination", denomination)))
+    return WithdrawRequest(7, (*REQUEST.coins[:2], alter(REQUEST.coins[2], "denomination", denomination)))
 
 
 N = WORLD.ring.key(DENOMINATIONS[1]).n
-TWICE = WithdrawRequest((*REQUEST.coins[:2], alter(REQUEST.coins[2], "blinded", REQUEST.coins[0].blinded)))
+TWICE = WithdrawRequest(7, (*REQUEST.coins[:2], alter(REQUEST.coins[2], "blinded", REQUEST.coins[0].blinded)))
 FAULTS: dict[str, tuple[dict[str, Any], Refusal]] = {
     "more coins than the bank takes": ({"ring": with_limit(2)}, Refusal.MALFORMED),
     "no account": ({"account": None}, Refusal.UNKNOWN_ACCOUNT),
@@ -130,6 +130,7 @@ FAULTS: dict[str, tuple[dict[str, Any], Refusal]] = {
         Refusal.BAD_BLINDED_VALUE,
     ),
     "blinded twice": ({"request": TWICE}, Refusal.BLINDED_VALUE_REUSED),
+    "another commission": ({"request": alter(REQUEST, "commission", 6)}, Refusal.COMMISSION_CHANGED),
     "one minor unit too little": ({"balance": ENOUGH - 1}, Refusal.INSUFFICIENT_FUNDS),
     "nothing": ({"balance": 0}, Refusal.INSUFFICIENT_FUNDS),
 }

@@ -37,7 +37,7 @@ from protocol.wallet.paying import (
     write_payment,
 )
 from protocol.wallet.payment import INQUIRE, PAY, Payment, ReceiptArrived, RefusalByBank
-from tests.world import BANK, HOUR, IDS, NOW, SHOP, World, alter, altered, seed
+from tests.world import BANK, DAY, HOUR, IDS, NOW, SHOP, World, alter, altered, seed
 from tests.world import world as make_world
 
 EVIDENCE_KEY = seed("evidence")
@@ -147,6 +147,7 @@ WRONG_PAYREQS: list[tuple[dict[str, Any], Refusal]] = [
     ({"account": 1002}, Refusal.WRONG_MERCHANT),
     ({"currency": "EUR"}, Refusal.WRONG_CURRENCY),
     ({"keyset": seed("another keyset")}, Refusal.FOREIGN_KEYSET),
+    ({"deposit_before": NOW + 8 * DAY}, Refusal.MALFORMED),
     ({"expires": NOW}, Refusal.SALE_EXPIRED),
     ({"expires": NOW - 1}, Refusal.SALE_EXPIRED),
     ({"deposit_before": NOW + HOUR - 1}, Refusal.SALE_EXPIRED),

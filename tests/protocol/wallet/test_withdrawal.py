@@ -91,12 +91,12 @@ class TestWhatIsWrittenAndUnblinded:
 
     @pytest.fixture
     def answer(self, world: World, state: Requested) -> WithdrawAnswer:
-        request = write(world.root, world.ring, REQUEST_ID, state.denominations)
+        request = write(world.root, world.ring, REQUEST_ID, state.denominations, 7)
         return WithdrawAnswer(world.sign_blinded(request), state.amount, state.commission)
 
     def test_the_request_is_the_same_each_time_it_is_written(self, world: World, state: Requested) -> None:
-        written = write(world.root, world.ring, REQUEST_ID, state.denominations)
-        assert written == write(world.root, world.ring, REQUEST_ID, state.denominations)
+        written = write(world.root, world.ring, REQUEST_ID, state.denominations, 7)
+        assert written == write(world.root, world.ring, REQUEST_ID, state.denominations, 7)
         assert tuple(coin.denomination for coin in written.coins) == state.denominations
         for coin in written.coins:
             check_blinded(world.ring.key(coin.denomination), coin.blinded)
@@ -104,15 +104,15 @@ class TestWhatIsWrittenAndUnblinded:
     def test_two_requests_two_indices_and_two_wallets_share_no_blinded_value(self, world: World) -> None:
         pair = [world.ids["USD", 100]] * 2
         requests = [
-            write(world.root, world.ring, REQUEST_ID, pair),
-            write(world.root, world.ring, bytes(16), pair),
-            write(Root(bytes(63) + b"\1"), world.ring, REQUEST_ID, pair),
+            write(world.root, world.ring, REQUEST_ID, pair, 2),
+            write(world.root, world.ring, bytes(16), pair, 2),
+            write(Root(bytes(63) + b"\1"), world.ring, REQUEST_ID, pair, 2),
         ]
         assert len({coin.blinded for request in requests for coin in request.coins}) == 6
 
     def test_an_unknown_denomination_is_not_asked_for(self, world: World) -> None:
         with pytest.raises(PeerError) as caught:
-            write(world.root, world.ring, REQUEST_ID, [bytes(32)])
+            write(world.root, world.ring, REQUEST_ID, [bytes(32)], 0)
         assert caught.value.refusal is Refusal.UNKNOWN_DENOMINATION
 
     def test_the_answer_makes_coins_that_verify(self, world: World, state: Requested, answer: WithdrawAnswer) -> None:
