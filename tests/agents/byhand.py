@@ -93,7 +93,10 @@ class Caller:
         """Hand a request to the shop and return the sealed answer, if there is one yet."""
         topic = topics.merchant_request(SHOP, asking.kind, self.name)
         answer = await self.town.shop.handle(Incoming(topic, asking.envelope))
-        return answer.payload if answer is not None and answer.topic.startswith("ecash/v1/reply/") else None
+        if answer is None or answer.topic.startswith("ecash/v1/reply/"):
+            return answer.payload if answer else None
+        await self.town.shop._link.publish(answer)  # the deposit
+        return None
 
     def open(self, asking: Asking, sealed: bytes, by: bytes = b"") -> Answer:
         signer = by or self.town.keyset.identity

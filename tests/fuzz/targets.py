@@ -41,7 +41,7 @@ from tests.simulation.network import Network
 TAKEN: Final = "taken"
 REFUSED: Final = "refused"
 DROPPED: Final = "dropped"
-INSIDE: Final = 1 << 17
+INSIDE: Final = 1 << 16
 """What is sealed is cut to this length, in bytes: more would not fit in an envelope."""
 
 Run = Callable[[bytes], Awaitable[str]]

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,14 +16,13 @@ import pytest
 from agents.client.store import FREE
 from broker import embedded
 from broker.address import BrokerUrl
-from broker.embedded import embedded_broker
 from broker.mosquitto import NotInstalled, add_password, mosquitto_broker
 from protocol.merchant import sale
 from protocol.wallet import payment, withdrawal
 from tests.conftest import free_port
 
 from .process import processes
-from .world import FUNDED, WITHDRAWN, Reckoning, Templates, World, check_bought, check_withdrawn
+from .world import FUNDED, WITHDRAWN, Reckoning, Templates, World, check_bought, check_withdrawn, world_for
 
 AT_ONCE: Final = 3
 """How many worlds run beside each other; more do not help on two cores."""
@@ -187,11 +186,8 @@ async def die_everywhere(
             home = folder / str(number)
             home.mkdir()
             try:
-                import time
 
-                t = time.time()
                 await die(deaths, home)
-                print(deaths, time.time() - t)
             except BaseException as error:
                 error.add_note(f"the {name} died at {', '.join(deaths)}")
                 raise
@@ -258,12 +254,3 @@ def running_broker(engine: str, port: int, home: Path) -> Iterator[subprocess.Po
     else:
         with embedded._process(port, home) as process:
             yield process
-
-
-@contextlib.asynccontextmanager
-async def world_for(kind: str, templates: Templates, folder: Path) -> AsyncIterator[World]:
-    """A world where Alice can withdraw, or (with coins in hand) pay; nobody runs but a broker of its own."""
-    template = templates.credited if kind == "withdraw" else templates.with_coins
-    with embedded_broker(free_port(), folder / "broker") as url:
-        async with processes() as started:
-            yield template.move(folder, url, started)

@@ -20,12 +20,15 @@ from agents.client.withdraw import withdraw
 from agents.merchant.store import MerchantStore, SaleRow
 from agents.world import SystemClock, SystemEntropy
 from broker.address import BrokerUrl
+from broker.embedded import embedded_broker
 from protocol.merchant import sale
 from protocol.messages import OrderLine
 from protocol.money import Amount
 from protocol.wallet import withdrawal
 
-from .process import PASSPHRASE, Finished, Process, Processes, agent
+from tests.conftest import free_port
+
+from .process import PASSPHRASE, Finished, Process, Processes, agent, processes
 
 FUNDED: Final = 50
 WITHDRAWN: Final = 20
@@ -233,3 +236,12 @@ async def _open_account(world: World, *arguments: str) -> str:
     opened = await world.processes.does(agent("bank", "open-account", "--home", world.bank, "--json", *arguments))
     invitation: str = opened.last_json["invitation"]
     return invitation
+
+
+@asynccontextmanager
+async def world_for(kind: str, templates: Templates, folder: Path) -> AsyncIterator[World]:
+    """A world where Alice can withdraw, or (with coins in hand) pay; nobody runs but a broker of its own."""
+    template = templates.credited if kind == "withdraw" else templates.with_coins
+    with embedded_broker(free_port(), folder / "broker") as url:
+        async with processes() as started:
+            yield template.move(folder, url, started)

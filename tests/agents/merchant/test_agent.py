@@ -1,7 +1,6 @@
 import asyncio
 
 import msgspec
-import pytest
 
 from agents.bank.home import sign_keyset
 from agents.client import pay as paying
@@ -9,7 +8,6 @@ from agents.merchant.agent import MerchantAgent
 from agents.merchant.store import MerchantStore
 from broker.port import Incoming, Outgoing
 from protocol import topics
-from protocol.errors import PeerError
 from protocol.merchant import sale
 from protocol.messages import Catalog, Signed
 from protocol.refusals import Refusal
@@ -116,15 +114,6 @@ async def test_a_new_keyset_is_taken_over_and_a_fork_is_not(town: Town, network:
     assert town.shop._opened.trust.ring.keyset == newer
     await town.shop.handle(Incoming(topic, sign_keyset(identity, town.keyset)))
     assert town.shop._opened.trust.ring.keyset == newer
-
-
-async def test_the_banks_refusal_keeps_the_shop_closed(founded: Town) -> None:
-    await founded.start_bank()
-    await founded.books.open_account("client", "eve", "Eve", "USD", b"", bytes(32))
-    with pytest.raises(BaseExceptionGroup) as caught:
-        await founded.start_shop()
-        raise AssertionError
-    assert caught.group_contains(PeerError)
 
 
 async def test_a_request_that_comes_before_the_shop_is_open_is_dropped(founded: Town, network: Network) -> None:

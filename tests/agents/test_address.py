@@ -1,0 +1,21 @@
+import pytest
+
+from agents.address import BankAddress
+from broker.address import BrokerUrl
+
+TEXT = "ecash://north@bank.example:1883#" + "0f" * 32
+
+
+def test_an_address_is_read_and_written_alike() -> None:
+    address = BankAddress.parse(f"  {TEXT}\n")
+    assert address == BankAddress("north", BrokerUrl("bank.example", 1883), "0f" * 32)
+    assert str(address) == TEXT
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ecash://north@bank.example:1883", TEXT[:-1], TEXT + "0", TEXT.upper(), TEXT.replace("ecash", "https")],
+)
+def test_what_is_no_address_is_told_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="looks like"):
+        BankAddress.parse(text)

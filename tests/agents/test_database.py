@@ -1,0 +1,42 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agents.database import Database, NewerSchema
+
+SCHEMA = "CREATE TABLE thing (name TEXT PRIMARY KEY)"
+
+
+def count(db: sqlite3.Connection) -> int:
+    (number,) = db.execute("SELECT count(*) FROM thing").fetchone()
+    return int(number)
+
+
+async def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    for expected in (1, 2):
+        async with Database(path, SCHEMA, 1) as database:
+            await database.write(lambda db, name=str(expected): db.execute("INSERT INTO thing VALUES (?)", (name,)))
+            assert await database.read(count) == expected
+    assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_a_change_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO thing VALUES ('a')")
+        raise KeyError
+
+    async with Database(tmp_path / "a.db", SCHEMA, 1) as database:
+        with pytest.raises(KeyError):
+            await database.write(fail)
+        assert await database.read(count) == 0
+        await database.write(lambda db: db.execute("INSERT INTO thing VALUES ('a')"))
+        assert await database.read(count) == 1
+
+
+async def test_a_file_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
+    async with Database(tmp_path / "a.db", SCHEMA, 2):
+        pass
+    with pytest.raises(NewerSchema, match="later release"):
+        Database(tmp_path / "a.db", SCHEMA, 1)
