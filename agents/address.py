@@ -1,4 +1,4 @@
-"""Where a bank is and who it is: `ecash://bank@host:port#fingerprint`."""
+"""Where a bank is and who it is: `ecash://bank@host:port#fingerprint`, or `ecash+tls://…` behind TLS."""
 
 import re
 from typing import Final, NamedTuple, Self
@@ -6,7 +6,9 @@ from typing import Final, NamedTuple, Self
 from broker.address import BrokerUrl
 from protocol.topics import check_name
 
-_FORM: Final = re.compile(r"ecash://(?P<bank>[a-z0-9-]{1,32})@(?P<broker>[^#@]+)#(?P<fingerprint>[0-9a-f]{64})")
+_FORM: Final = re.compile(
+    r"ecash(?P<tls>\+tls)?://(?P<bank>[a-z0-9-]{1,32})@(?P<broker>[^#@]+)#(?P<fingerprint>[0-9a-f]{64})"
+)
 
 
 class BankAddress(NamedTuple):
@@ -30,7 +32,9 @@ class BankAddress(NamedTuple):
         if found is None:
             raise ValueError(f"{text!r} is no bank's address; one looks like ecash://bank@host:1883#<64 hex digits>")
         check_name(found["bank"])
-        return cls(found["bank"], BrokerUrl.parse(f"mqtt://{found['broker']}"), found["fingerprint"])
+        scheme = "mqtts" if found["tls"] else "mqtt"
+        return cls(found["bank"], BrokerUrl.parse(f"{scheme}://{found['broker']}"), found["fingerprint"])
 
     def __str__(self) -> str:
-        return f"ecash://{self.bank}@{self.broker.public.removeprefix('mqtt://')}#{self.fingerprint}"
+        scheme, host = self.broker.public.split("://")
+        return f"ecash{'+tls' if scheme == 'mqtts' else ''}://{self.bank}@{host}#{self.fingerprint}"

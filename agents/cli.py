@@ -79,8 +79,11 @@ def run_broker(
     engines = {"embedded": embedded.run_forever, "mosquitto": mosquitto.run_forever}
     if engine not in engines:
         fail(f"there is no engine {engine}: it is embedded or mosquitto")
-    out.print(f"Broker ({engine}) at [bold]mqtt://127.0.0.1:{port}[/]; Ctrl-C ends it.")
-    raise typer.Exit(engines[engine](port, home))
+
+    def ready() -> None:
+        out.print(f"Broker ({engine}) at [bold]mqtt://127.0.0.1:{port}[/]; Ctrl-C ends it.")
+
+    raise typer.Exit(engines[engine](port, home, ready))
 
 
 @broker_app.command()

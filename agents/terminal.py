@@ -19,6 +19,7 @@ from broker.mosquitto import NotInstalled
 from broker.port import LinkError
 from protocol.errors import PeerError
 from protocol.refusals import TABLE
+from protocol.topics import check_name
 
 from .bank.store import BooksError
 from .client.seed import WrongPassphrase
@@ -112,6 +113,18 @@ def table(*columns: str, right: Sequence[int] = ()) -> Table:
     for number, column in enumerate(columns):
         made.add_column(column, justify="right" if number in right else "left")
     return made
+
+
+def name_of(text: str) -> str:
+    """Return a name that may stand in a topic.
+
+    Raises:
+        ValueError: if it may not, with a sentence for the person who typed it.
+    """
+    try:
+        return check_name(text)
+    except PeerError as error:
+        raise ValueError(f"{text!r}: {error.detail}") from error
 
 
 def home_option(role: str) -> Any:

@@ -2,10 +2,11 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,22 @@ def running(command: Sequence[str], port: int, log: Path) -> Iterator[subprocess
         yield process
     finally:
         stop(process)
+
+
+def wait_for(
+    broker: contextlib.AbstractContextManager[subprocess.Popen[bytes]], ready: Callable[[], None] = lambda: None
+) -> int:
+    """Run a broker until it ends, and return its exit status; or until SIGTERM or Ctrl-C ends it, and return 0.
+
+    For the main thread of a process that does nothing else. `ready` is called when the broker accepts connections.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the broker would outlive us
+    try:
+        with broker as process:
+            ready()
+            return process.wait()
+    except KeyboardInterrupt:
+        return 0
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -6,12 +6,12 @@ It has no rights (everybody may publish and hear everything), keeps nothing on d
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from .address import PLAIN_PORT, BrokerUrl
-from .child import running
+from .address import BrokerUrl
+from .child import running, wait_for
 
 _CONFIG: Final = """\
 id = 0
@@ -51,10 +51,9 @@ def embedded_broker(port: int, home: Path) -> Iterator[BrokerUrl]:
         yield BrokerUrl("127.0.0.1", port)
 
 
-def run_forever(port: int = PLAIN_PORT, home: Path = Path(".")) -> int:
-    """Run the broker until it ends or the caller is interrupted; returns its exit status."""
-    with _process(port, home) as process:
-        return process.wait()
+def run_forever(port: int, home: Path, ready: Callable[[], None]) -> int:
+    """Run the broker until it ends, or SIGTERM or Ctrl-C comes; see `wait_for`."""
+    return wait_for(_process(port, home), ready)
 
 
 @contextlib.contextmanager

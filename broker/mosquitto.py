@@ -7,15 +7,15 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from protocol.topics import check_name
 
-from .address import PLAIN_PORT, BrokerUrl
-from .child import running
+from .address import BrokerUrl
+from .child import running, wait_for
 
 OBSERVER: Final = "observer"
 """The log-in that may hear everything and say nothing."""
@@ -107,10 +107,15 @@ def mosquitto_broker(port: int, home: Path) -> Iterator[Mosquitto]:
         yield Mosquitto(BrokerUrl("127.0.0.1", port), home, process)
 
 
-def run_forever(port: int = PLAIN_PORT, home: Path = Path(".")) -> int:
-    """Run mosquitto until it ends or the caller is interrupted; returns its exit status."""
+def run_forever(port: int, home: Path, ready: Callable[[], None]) -> int:
+    """Run mosquitto until it ends, or SIGTERM or Ctrl-C comes; see `wait_for`."""
+    return wait_for(_process(port, home), ready)
+
+
+@contextlib.contextmanager
+def _process(port: int, home: Path) -> Iterator[subprocess.Popen[bytes]]:
     with mosquitto_broker(port, home) as broker:
-        return broker.process.wait()
+        yield broker.process
 
 
 def add_password(home: Path, name: str) -> str:

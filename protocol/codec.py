@@ -26,7 +26,8 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
 """The name of a bank or a merchant, a kind of request, or a merchant's name for an article."""
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 """A line of text for people."""
-Text = Annotated[str, msgspec.Meta(max_length=2000)]
+MAX_TEXT: Final = 2000
+Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]

@@ -6,6 +6,7 @@ signature over them; nothing is encoded again to be verified.
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from typing import Annotated, Final, Self
 
 import msgspec
@@ -27,7 +28,7 @@ from .codec import (
     Text,
     Time,
 )
-from .coins import MAX_COINS, Evidence, SpentCoin
+from .coins import MAX_COINS, Coin, Evidence, SpentCoin
 from .envelope import EnvelopeKey
 from .errors import PeerError
 from .refusals import Refusal
@@ -205,7 +206,10 @@ def payer_digest(function: str, salt: bytes, payment_id: bytes, code: str) -> by
 
 
 class PaymentInfo(Message, frozen=True):
-    """The payment information, which merchant and bank see. Of order and payer it holds hashes only (seed S22, S24)."""
+    """The payment information, which merchant and bank see. Of order and payer it holds hashes only (seed S22, S24).
+
+    `parcel` is the payer's commitment to its coins (`commit_to_coins`): nobody can put others in their place.
+    """
 
     currency: Currency
     amount: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
@@ -217,6 +221,7 @@ class PaymentInfo(Message, frozen=True):
     payer_function: HashFunction
     payer_digest: Annotated[bytes, msgspec.Meta(min_length=32, max_length=64)]
     payment_id: Bytes16
+    parcel: Bytes32
     deposit_before: Time
 
     def check_functions(self) -> None:
@@ -232,6 +237,16 @@ class PaymentInfo(Message, frozen=True):
         return hashlib.sha256(b"ecash/v1 payment\0" + self.encode()).digest()
 
 
+PARCEL: Final = "parcel"
+"""The kind of the envelope that holds a `Parcel`."""
+
+
+def commit_to_coins(evidence_key: bytes, coins: Iterable[Coin]) -> bytes:
+    """Return the 32-byte commitment to a parcel's coins, in any order; the 32-byte evidence key hides them."""
+    encoded = b"".join(sorted(coin.encode() for coin in coins))
+    return hashlib.sha256(b"ecash/v1 parcel\0" + evidence_key + encoded).digest()
+
+
 class Parcel(Message, frozen=True):
     """Sealed for the bank (kind `parcel`), so that the merchant never sees a coin (seed S20).
 
@@ -242,12 +257,22 @@ class Parcel(Message, frozen=True):
     evidence_key: Bytes32
     coins: Annotated[tuple[SpentCoin, ...], msgspec.Meta(min_length=1, max_length=MAX_COINS)]
 
+    @property
+    def commitment(self) -> bytes:
+        """What the payment information must hold in `parcel`."""
+        return commit_to_coins(self.evidence_key, (spent.coin for spent in self.coins))
+
+
+ParcelEnvelope = Annotated[bytes, msgspec.Meta(max_length=160 * 1024)]
+"""An envelope with a `Parcel`: room for `MAX_COINS` coins, padded."""
+
 
 class PayRequest(Message, frozen=True):
     """Kind `pay`: an encoded `PaymentInfo` and an envelope with a `Parcel`. The answer is a `PayAnswer`."""
 
     info: Small
-    parcel: Blob
+    parcel: ParcelEnvelope
+    salt: Bytes16
 
 
 class Receipt(Message, frozen=True):
@@ -273,7 +298,7 @@ class DepositRequest(Message, frozen=True):
     """Kind `deposit`: the payment as the merchant received it, for the sender's account."""
 
     info: Small
-    parcel: Blob
+    parcel: ParcelEnvelope
 
 
 class DepositAnswer(Message, frozen=True):
@@ -305,6 +330,18 @@ class Exhibits(Message, frozen=True):
     """For each coin that was spent before: the signature that spent it."""
 
     exhibits: Annotated[tuple[Evidence, ...], msgspec.Meta(max_length=MAX_COINS)]
+
+
+def open_verdict(signed: Signed, identity: bytes, digest: bytes) -> Verdict:
+    """Check a verdict: the bank's, and on the payment with this digest.
+
+    Raises:
+        PeerError: `MALFORMED`, `BAD_SIGNATURE`, or `PAYMENT_ALTERED` if it is about another payment.
+    """
+    verdict = Verdict.decode(signed.check(identity, Domain.VERDICT))
+    if verdict.digest != digest:
+        raise PeerError(Refusal.PAYMENT_ALTERED, "the verdict is on another payment")
+    return verdict
 
 
 class InquiryRequest(Message, frozen=True):

@@ -15,13 +15,14 @@ from protocol.bank import account as account_machine
 from protocol.bank import deposit as deposit_machine
 from protocol.bank import inquiry as inquiry_machine
 from protocol.bank import withdrawal as withdrawal_machine
-from protocol.bank.desk import Contradicted, New, Post, Refused
+from protocol.bank.desk import Committed, Contradicted, New, Post, Refused
 from protocol.bank.ledger import Conflict, Outcome, Posted, Posting, Repeated
 from protocol.envelope import Letter, open_letter, recipient_of, request_hash
 from protocol.errors import OurError, PeerError
 from protocol.keyset import KeyRing, Keyset
 from protocol.machine import State
 from protocol.messages import (
+    PARCEL,
     AccountRequest,
     BlindedCoin,
     DepositAnswer,
@@ -38,11 +39,10 @@ from ..trace import point
 from ..world import Clock
 from .home import BankKeys
 from .signer import Signer
-from .store import Books, BooksUnavailable
+from .store import Books, BooksLost, BooksUnavailable
 
 _log = logging.getLogger("ecash.bank")
 _CONCURRENCY: Final = 64
-PARCEL: Final = "parcel"
 
 
 class Request(NamedTuple):
@@ -76,6 +76,7 @@ class BankAgent:
         self._signer = signer
         self._clock = clock
         self._sign_verdict = deposit_machine.sign_verdict(keys.identity)
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._verifier = ThreadPoolExecutor(1, thread_name_prefix="verifier")
         self._desks: dict[str, Callable[[Request], Awaitable[bytes]]] = {
             "account": self._account,
@@ -85,14 +86,23 @@ class BankAgent:
         }
 
     async def run(self, link: Link) -> None:
-        """Serve all lanes over an entered link until cancelled."""
+        """Serve all lanes over an entered link until cancelled.
+
+        Raises:
+            BooksLost: the books have stopped for good.
+        """
         lanes = self._ring.keyset.limits.lanes
         await link.subscribe(*(topics.bank_requests(self.name, lane) for lane in range(lanes)))
         await link.announce(Outgoing(topics.keys(self.name), self._announcement, retain=True))
         await link.announce(Outgoing(topics.status(self.name), Status(open=True, lanes=lanes).encode(), retain=True))
         self.ready.set()
         try:
-            await link.serve(self.handle, concurrency=_CONCURRENCY)
+            serving = asyncio.create_task(link.serve(self.handle, concurrency=_CONCURRENCY))
+            try:
+                await asyncio.wait({serving, self._lost}, return_when=asyncio.FIRST_COMPLETED)
+                await (self._lost if self._lost.done() else serving)
+            finally:
+                serving.cancel()
         finally:
             self._verifier.shutdown()
 
@@ -124,7 +134,9 @@ class BankAgent:
             if known is not None:
                 return self._said_before(request, known)
             return await self._decide(kind, request)
-        except BooksUnavailable:
+        except BooksUnavailable as error:
+            if isinstance(error, BooksLost) and not self._lost.done():
+                self._lost.set_exception(error)
             _log.exception("the books are unavailable")
             return self._seal(request, refuse(self._clock.now(), PeerError(Refusal.OVERLOADED, "try again later")))
 
@@ -181,6 +193,10 @@ class BankAgent:
         point(f"bank.{letter.kind}.posted")
         return outcome
 
+    def _books_say(self, outcome: Outcome) -> Committed | Contradicted:
+        """Return what the books' outcome is to a machine. `Repeated` is as good: this request was committed before."""
+        return Contradicted(outcome, self._clock.now()) if isinstance(outcome, Conflict) else Committed()
+
     async def _account(self, request: Request) -> bytes:
         letter, books = request.letter, self._books
         body = AccountRequest.decode(letter.body)
@@ -198,9 +214,9 @@ class BankAgent:
         state, effects = account_machine.step(New(), asked, self.name, identity, now)
         for post in effects:
             outcome = await self._post(request, post)
+            state, _ = account_machine.step(state, self._books_say(outcome), self.name, identity, now)
             if isinstance(outcome, Posted | Repeated):
                 return outcome.answer
-            state, _ = account_machine.step(state, Contradicted(outcome, now), self.name, identity, now)
         return await self._refused(request, state)
 
     async def _withdraw(self, request: Request) -> bytes:
@@ -218,9 +234,10 @@ class BankAgent:
                     event = await self._sign(coins)
                 case Post() as post:
                     outcome = await self._post(request, post)
+                    event = self._books_say(outcome)
                     if isinstance(outcome, Posted | Repeated):
+                        withdrawal_machine.step(state, event)
                         return outcome.answer
-                    event = Contradicted(outcome, self._clock.now())
                 case other:
                     raise OurError(f"no such effect: {other}")
             state, effects = withdrawal_machine.step(state, event)
@@ -250,10 +267,9 @@ class BankAgent:
         while effects:
             (post,) = effects
             outcome = await self._post(request, post)
+            state, effects = deposit_machine.step(state, self._books_say(outcome), self._sign_verdict)
             if isinstance(outcome, Posted | Repeated):
                 return outcome.answer
-            contradicted = Contradicted(outcome, self._clock.now())
-            state, effects = deposit_machine.step(state, contradicted, self._sign_verdict)
         match state:
             case deposit_machine.Settled(verdict=verdict, commission=commission):
                 body = DepositAnswer(verdict, commission).encode()

@@ -8,14 +8,15 @@ import msgspec
 import typer
 
 from broker.address import BrokerUrl
+from protocol.errors import PeerError
 from protocol.keyset import Keyset, read_keyset
 from protocol.messages import MERCHANT
 from protocol.money import format_minor, parse_amount
-from protocol.topics import check_name
+from protocol.signatures import check_public_key
 
 from ..invitation import hash_invitation, write_invitation
 from ..service import until_stopped
-from ..terminal import JsonFlag, LogLevel, default_home, fail, home_option, out, print_json, run, table, told
+from ..terminal import JsonFlag, LogLevel, default_home, fail, home_option, name_of, out, print_json, run, table, told
 from ..world import SystemClock, SystemEntropy
 from .audit import Report, audit
 from .home import DEFAULT_LARGEST, Settings, address_of, create, keys_of, settings_of, sign_keyset
@@ -51,7 +52,7 @@ def init(
     clock, entropy = SystemClock(), SystemEntropy()
     BrokerUrl.parse(broker)
     settings = Settings(
-        name=check_name(name),
+        name=name_of(name),
         currency=currency,
         broker=broker,
         presence=entropy.bytes(12).hex(),
@@ -108,14 +109,17 @@ def open_account(
     """
     if kind not in {"client", MERCHANT}:
         fail(f"an account is a client's or a merchant's, not a {kind}'s")
-    holder = bytes.fromhex(key)
+    holder = _public_key(key) if key else b""
+    settings = settings_of(home)
+    if name == settings.name:
+        fail(f"{name} is the bank's own name on topics: choose another one")
     secret = b"" if holder else SystemEntropy().bytes(16)
-    currency = settings_of(home).currency
+    currency = settings.currency
 
     async def open_it() -> int:
         async with open_books(home, SystemClock()) as books:
             hashed = hash_invitation(secret) if secret else b""
-            opened = await books.open_account(kind, check_name(name), title or name, currency, holder, hashed)
+            opened = await books.open_account(kind, name_of(name), title or name, currency, holder, hashed)
             return opened.number
 
     number = run(open_it())
@@ -126,6 +130,15 @@ def open_account(
     out.print(f"Account {number} is open for {kind} {name}.")
     if invitation:
         out.print(f"One-time invitation: [bold]{invitation}[/]")
+
+
+def _public_key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+        check_public_key(key)
+    except (ValueError, PeerError) as error:
+        raise ValueError("that is no public key: it has 64 hexadecimal digits, as `init` printed it") from error
+    return key
 
 
 @app.command()

@@ -14,10 +14,13 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 from protocol.errors import OurError
 
 from ..trace import point
-from .store import BooksError, BooksUnavailable
+from .store import BooksError, BooksLost, BooksUnavailable
 
 GROUP: Final = 256
 """The most pieces of work in one transaction."""
+
+LEASE_MS: Final = 60_000
+"""How far ahead of the clock a new process may begin."""
 
 _T = TypeVar("_T")
 
@@ -39,13 +42,14 @@ class GroupWriter:
     Args:
         connection: in autocommit mode, from now on the writer's own, which it closes in the end.
         clock: the time in milliseconds, read once for each group, inside its transaction. The writer's time never
-            runs back, so what was once told to be too late stays too late.
+            runs back, so what was once told to be too late stays too late: over a restart, too, for the writer
+            leases its time ahead from the file, a minute at once, and begins where the last lease ended.
     """
 
     def __init__(self, connection: sqlite3.Connection, clock: Callable[[], int]) -> None:
         self._connection = connection
         self._clock = clock
-        self._now = 0
+        self._now = self._lease = _leased_until(connection)
         self._closed = False
         self._lost = ""
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -100,18 +104,28 @@ class GroupWriter:
 
     def _commit(self, group: Sequence[_Job]) -> list[object]:
         if self._lost:
-            return [BooksUnavailable(self._lost) for _ in group]
+            return [BooksLost(self._lost) for _ in group]
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._now = max(self._now, self._clock())
+            lease = self._extend_lease()
             results = [self._attempt(job) for job in group]
             point("bank.books.before_commit")
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back(error)
             return [BooksUnavailable(str(error)) for _ in group]
+        self._lease = lease
         point("bank.books.committed")
         return results
+
+    def _extend_lease(self) -> int:
+        """Return until when time is leased, in this transaction if need be."""
+        if self._now < self._lease:
+            return self._lease
+        until = self._now + LEASE_MS
+        self._connection.execute("UPDATE lease SET until = ?", [until])
+        return until
 
     def _attempt(self, job: _Job) -> object:
         self._connection.execute("SAVEPOINT work")
@@ -123,6 +137,11 @@ class GroupWriter:
         except _ILLEGAL as error:
             undo(self._connection)
             result = OurError(f"the books do not take this: {error}")
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug in one piece of work is its caller's, not the whole group's
+            undo(self._connection)
+            result = error
         self._connection.execute("RELEASE work")
         return result
 
@@ -142,7 +161,12 @@ class GroupWriter:
         while not self._jobs.empty():
             if (job := self._jobs.get()) is not None:
                 group.append(job)
-        _tell(group, [BooksUnavailable("the books have stopped") for _ in group])
+        _tell(group, [BooksLost("the books have stopped") for _ in group])
+
+
+def _leased_until(connection: sqlite3.Connection) -> int:
+    [(until,)] = connection.execute("SELECT until FROM lease").fetchall()
+    return int(until)
 
 
 def undo(connection: sqlite3.Connection) -> None:

@@ -78,6 +78,14 @@ CREATE TABLE funding (
     journal INTEGER NOT NULL REFERENCES journal
 ) STRICT;
 
+-- Until when the books' time may have been told; the next process begins no earlier.
+CREATE TABLE lease (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    until INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO lease VALUES (1, 0);
+
 CREATE TABLE keyset (
     number INTEGER PRIMARY KEY,
     data BLOB NOT NULL

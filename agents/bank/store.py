@@ -20,6 +20,10 @@ class BooksUnavailable(BooksError):
     """The books cannot be read or written now, and nothing was told; ask again, with the same request id."""
 
 
+class BooksLost(BooksUnavailable):
+    """The books have stopped for good, and so must the process: a new one sees what is on the disk."""
+
+
 class AccountNameTaken(BooksError):
     """There is an account of this kind and name."""
 

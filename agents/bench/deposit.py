@@ -14,11 +14,20 @@ from protocol.coins import spend
 from protocol.derivation import Root
 from protocol.envelope import Letter, seal, seal_letter
 from protocol.merchant import deposit
-from protocol.messages import DepositAnswer, DepositRequest, Parcel, PaymentInfo, Signed
+from protocol.messages import (
+    PARCEL,
+    DepositAnswer,
+    DepositRequest,
+    Parcel,
+    PaymentInfo,
+    Signed,
+    commit_to_coins,
+    open_verdict,
+)
 from protocol.signatures import public_key
-from protocol.wallet.paying import ORDER_FUNCTION, PARCEL, open_verdict
+from protocol.wallet.paying import ORDER_FUNCTION
 
-from ..client.wallet import DAY_MS
+from ..bank.home import DAY_MS
 from ..requester import Requester
 from .failure import BenchFailed
 from .load import Tick
@@ -51,6 +60,7 @@ class Deposits:
     def _write(self, paid: Set) -> Sealed:
         rig = self._rig
         now, random = rig.clock.now(), rig.entropy.bytes
+        evidence_key = random(32)
         info = PaymentInfo(
             CURRENCY,
             self._worth,
@@ -62,11 +72,12 @@ class Deposits:
             _FUNCTION,
             random(32),
             random(16),
+            commit_to_coins(evidence_key, (coin for _, coin in paid.coins)),
             now + DAY_MS,
         )
         digest, key = info.digest, rig.keyset.envelope_key
-        spent = [spend(coin, self._root.coin(paid.request_id, i), digest) for i, coin in enumerate(paid.coins)]
-        parcel = seal(key, PARCEL, Parcel(digest, random(32), tuple(spent)).encode())
+        spent = [spend(coin, self._root.coin(paid.request_id, i), digest) for i, coin in paid.coins]
+        parcel = seal(key, PARCEL, Parcel(digest, evidence_key, tuple(spent)).encode())
         request_id, answer_key = random(16), random(32)
         body = DepositRequest(info.encode(), parcel).encode()
         letter = Letter(deposit.KIND, request_id, now + DAY_MS, answer_key, self._account.key, body)

@@ -34,10 +34,10 @@ class Sealed(NamedTuple):
 
 
 class Set(NamedTuple):
-    """The coins of one withdrawal, in the order that their keys derive in."""
+    """The coins of one withdrawal, each with the index that its key derives with."""
 
     request_id: bytes
-    coins: tuple[Coin, ...]
+    coins: tuple[tuple[int, Coin], ...]
 
 
 async def ask(requester: Requester, keyset: Keyset, sealed: Sealed, jitter: Callable[[], int]) -> bytes:
@@ -112,8 +112,10 @@ class Withdrawals:
                 BANK, sealed.request_id, b"", tuple(self._denominations), self._amount, self._commission, 1
             )
             root, ring = self._wallet.root, self._rig.ring
-            coins = await asyncio.to_thread(withdrawal.unblind, root, ring, asked, answer)
-            sets.append(Set(sealed.request_id, coins))
+            event = await asyncio.to_thread(withdrawal.unblind, root, ring, asked, answer, b"")
+            if isinstance(event, withdrawal.AnswerWrong):
+                raise BenchFailed(event.detail)
+            sets.append(Set(sealed.request_id, event.coins))
             return 0.0
 
         await closed_loop(range(count), withdraw, _PREPARING, float("inf"), tick)

@@ -11,7 +11,6 @@ from rich.markup import escape
 
 from protocol.messages import Item, OrderLine
 from protocol.money import format_minor, parse_amount
-from protocol.topics import check_name
 from protocol.wallet import payment, withdrawal
 
 from ..address import BankAddress
@@ -21,8 +20,10 @@ from ..terminal import (
     JsonFlag,
     LogLevel,
     default_home,
+    err,
     fail,
     home_option,
+    name_of,
     out,
     passphrase,
     print_json,
@@ -52,7 +53,7 @@ async def _opened(home: Path) -> AsyncIterator[Wallet]:
     """Open the wallet and carry on what was left open before doing anything new."""
     async with open_wallet(home, passphrase(), SystemClock(), SystemEntropy()) as wallet:
         for row in await resume(wallet):
-            out.print(f"[dim]Carried on: {escape(describe(row))}[/]")
+            err.print(f"[dim]Carried on: {escape(describe(row))}[/]", soft_wrap=True)
         yield wallet
 
 
@@ -167,7 +168,7 @@ def _wanted(text: str) -> OrderLine:
     sku, _, quantity = text.partition(":")
     if quantity and not (quantity.isascii() and quantity.isdigit() and 0 < int(quantity) <= 10_000):
         raise ValueError(f"{text!r}: order an item as sku or sku:quantity, such as coffee:2")
-    return OrderLine(check_name(sku), int(quantity or 1))
+    return OrderLine(name_of(sku), int(quantity or 1))
 
 
 @app.command()
@@ -227,7 +228,7 @@ def pay(
             chosen = wallet.bank(bank)
             async with wallet.presence(chosen.address.broker) as requester:
                 quote = await paying.order(wallet, chosen, shop, lines, requester)
-                if not yes and not await _confirmed(quote):
+                if not yes and not await _confirmed(wallet, quote):
                     return None
                 return await paying.pay(wallet, quote, requester, code=code)
 
@@ -238,10 +239,18 @@ def pay(
     _finish(row, as_json=as_json)
 
 
-async def _confirmed(quote: paying.Quote) -> bool:
+async def _confirmed(wallet: Wallet, quote: paying.Quote) -> bool:
     out.print(f"[bold]{escape(quote.shop.certificate.name)}[/] (certified by {quote.bank.row.name}) asks for")
     for line in quote.payreq.order:
         out.print(f"  {escape(line)}")
+    if await paying.choose_coins(wallet, quote) is None:
+        stock = paying.stock_for(quote.amount)
+        commission = quote.bank.keyset.withdrawal_commission.charge(stock.value)
+        out.print(
+            f"Your coins do not make {quote.amount}: {stock} will be withdrawn first, at a commission of "
+            f"{format_minor(commission, stock.currency)}, if the account holds it. "
+            "Withdrawing well ahead of paying keeps the two apart."
+        )
     question = f"Pay {quote.amount}?"
     return await asyncio.to_thread(typer.confirm, question, default=False)
 

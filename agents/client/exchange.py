@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
+from protocol import topics
 from protocol.errors import PeerError
 from protocol.machine import Effect, Event, Overdue, Send
 from protocol.wallet import payment, withdrawal
@@ -70,7 +71,7 @@ async def _put(inbox: asyncio.Queue[tuple[bytes, bytes]], request_id: bytes, sea
 
 
 async def _send(talk: Correspondence, send: Send) -> None:
-    lanes = talk.bank.keyset.limits.lanes if send.to == talk.bank.row.name else 0
+    lanes = 0 if send.kind in topics.MERCHANT_KINDS else talk.bank.keyset.limits.lanes
     point(f"wallet.{send.kind}.sending")
     await talk.requester.send(send, lanes)
     point(f"wallet.{send.kind}.sent")

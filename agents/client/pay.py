@@ -10,17 +10,18 @@ from protocol.errors import PeerError
 from protocol.keyset import Keyset
 from protocol.machine import Event, Send, backoff
 from protocol.messages import InquiryAnswer, OrderLine, OrderRequest, PayAnswer, Payreq, Signed
-from protocol.money import Amount
-from protocol.refusals import TABLE, Advice
+from protocol.money import MAX_AMOUNT, Amount
+from protocol.refusals import TABLE, Advice, Refusal
 from protocol.selection import CannotMakeAmount, select_coins
 from protocol.wallet import payment as machine
 from protocol.wallet import withdrawal
 from protocol.wallet.paying import (
+    LONGEST_BINDING_MS,
     Ids,
+    Payer,
     Shop,
     open_catalog,
     open_payreq,
-    payment_info,
     read_receipt,
     read_verdict,
     write_payment,
@@ -67,7 +68,8 @@ async def order(wallet: Wallet, bank: Bank, merchant: str, lines: Sequence[Order
 
     Raises:
         NobodyAnswers: if merchant or bank are not there.
-        PeerError: the merchant's refusal, or what is wrong with its payment request.
+        PeerError: the merchant's refusal, or what is wrong with its payment request; `AMOUNT_MISMATCH` if it asks
+            for another sum than its catalogue says.
     """
     bank, shop = await visit(wallet, bank, merchant, requester)
     request_id = wallet.new_id()
@@ -83,45 +85,75 @@ async def order(wallet: Wallet, bank: Bank, merchant: str, lines: Sequence[Order
     key = wallet.root.answer_key(request_id)
     answer = open_answer(shop.certificate.key, key, request_hash(envelope), sealed)
     payreq = open_payreq(Signed.decode(answer.check()), shop, bank.keyset, wallet.clock.now())
+    prices = {item.sku: item.price for item in shop.catalog.items}
+    if payreq.amount != sum(prices.get(line.sku, 0) * line.quantity for line in lines):
+        raise PeerError(Refusal.AMOUNT_MISMATCH, "the merchant asks for another sum than its catalogue says")
     return Quote(bank, shop, payreq)
 
 
-async def assemble(wallet: Wallet, bank: Bank, amount: Amount, deposit_before: int) -> list[HeldCoin]:
-    """Choose coins that make exactly `amount` and can be deposited in time; withdraw what is missing, without asking.
+async def choose_coins(wallet: Wallet, quote: Quote) -> list[HeldCoin] | None:
+    """Choose coins in hand that make exactly what is asked for; None if none do.
+
+    Coins are left out that could not be spent any more if the payment came to nothing.
+
+    Raises:
+        WalletError: if it takes more coins than the bank takes in one payment.
+    """
+    bank, amount = quote.bank, quote.amount
+    last_spending = quote.payreq.deposit_before + LONGEST_BINDING_MS
+    held: dict[int, list[HeldCoin]] = {}
+    for coin in await wallet.store.free_coins(bank.row.name, amount.currency):
+        if last_spending <= bank.ring.denomination(coin.coin.denomination).spend_until:
+            held.setdefault(coin.value, []).append(coin)
+    try:
+        chosen = select_coins(amount.value, {value: len(coins) for value, coins in held.items()})
+    except CannotMakeAmount:
+        return None
+    coins = [coin for value, count in chosen.items() for coin in held[value][:count]]
+    if len(coins) > bank.keyset.limits.max_coins:
+        raise WalletError(f"{amount} takes {len(coins)} coins, and {bank.row.name} takes fewer in one payment")
+    return coins
+
+
+def stock_for(amount: Amount) -> Amount:
+    """Return what to withdraw when the coins in hand do not make `amount`: a round sum, at least twice as much.
+
+    A withdrawal of the price itself, just before a deposit of the same sum, would tell the bank who pays.
+    """
+    return Amount(min(1 << (2 * amount.value - 1).bit_length(), MAX_AMOUNT), amount.currency)
+
+
+async def assemble(wallet: Wallet, quote: Quote) -> list[HeldCoin]:
+    """Choose coins that make exactly what is asked for; withdraw a stock if they do not, without asking.
 
     Raises:
         WalletError: if that cannot be done, with the reason.
         NobodyAnswers, PeerError: as `withdraw`.
     """
-    for attempt in range(2):
-        held: dict[int, list[HeldCoin]] = {}
-        for coin in await wallet.store.free_coins(bank.row.name, amount.currency):
-            if deposit_before <= bank.ring.denomination(coin.coin.denomination).spend_until:
-                held.setdefault(coin.value, []).append(coin)
-        try:
-            chosen = select_coins(amount.value, {value: len(coins) for value, coins in held.items()})
-        except CannotMakeAmount:
-            if attempt == 0:
-                await _withdraw_more(wallet, bank, amount)
-            continue
-        coins = [coin for value, count in chosen.items() for coin in held[value][:count]]
-        if len(coins) > bank.keyset.limits.max_coins:
-            raise WalletError(f"{amount} takes {len(coins)} coins, and {bank.row.name} takes fewer in one payment")
-        return coins
-    raise WalletError(f"the coins in hand cannot make {amount}")
+    coins = await choose_coins(wallet, quote)
+    if coins is None:
+        await _withdraw_stock(wallet, quote)
+        coins = await choose_coins(wallet, quote)
+    if coins is None:
+        raise WalletError(f"the coins in hand cannot make {quote.amount}")
+    return coins
 
 
-async def _withdraw_more(wallet: Wallet, bank: Bank, amount: Amount) -> None:
-    row = await withdraw(wallet, bank, amount)
-    match row.state:
-        case withdrawal.Issued():
-            return
-        case withdrawal.Refused(refusal=refusal, detail=detail):
-            raise WalletError(
-                f"the coins in hand do not make {amount}, and the bank gives no more: {detail or refusal}"
-            )
-        case _:
-            raise WalletError("the withdrawal of the missing coins has not ended yet: try again later")
+async def _withdraw_stock(wallet: Wallet, quote: Quote) -> None:
+    for amount in (stock_for(quote.amount), quote.amount):
+        row = await withdraw(wallet, quote.bank, amount)
+        match row.state:
+            case withdrawal.Issued():
+                return
+            case withdrawal.Refused(refusal=Refusal.INSUFFICIENT_FUNDS):
+                continue  # the account may still hold enough for this payment alone
+            case withdrawal.Refused(refusal=refusal, detail=detail):
+                raise WalletError(
+                    f"the coins in hand do not make {quote.amount}; the bank refuses: {detail or refusal}"
+                )
+            case _:
+                raise WalletError("the withdrawal of the missing coins has not ended yet: try again later")
+    raise WalletError(f"coins in hand and account do not hold {quote.amount}: bring money to the bank first")
 
 
 async def pay(
@@ -151,19 +183,15 @@ async def pay(
         CoinsTaken: if another exchange took a coin meanwhile; nothing was paid.
     """
     bank = quote.bank
-    coins = await assemble(wallet, bank, quote.amount, quote.payreq.deposit_before)
+    coins = await assemble(wallet, quote)
+    if wallet.clock.now() >= quote.payreq.expires:
+        raise WalletError("the merchant's offer has expired meanwhile; nothing was paid: order again")
     pay_id, inquiry_id = wallet.new_id(), wallet.new_id()
     root = wallet.root
-    info = payment_info(quote.payreq, payer_function, root.payer_salt(pay_id), code or root.payer_code(pay_id))
+    payer = Payer(payer_function, root.payer_salt(pay_id), code or root.payer_code(pay_id))
     ids = Ids(pay_id, root.answer_key(pay_id), inquiry_id, root.answer_key(inquiry_id), root.evidence_key(pay_id))
-    payment = write_payment(
-        info,
-        quote.shop,
-        bank.keyset,
-        {held.coin.serial: held.coin for held in coins},
-        [root.coin(held.request_id, held.position) for held in coins],
-        ids,
-    )
+    pairs = [(held.coin, root.coin(held.request_id, held.position)) for held in coins]
+    info, payment = write_payment(quote.payreq, payer, quote.shop, bank.keyset, pairs, ids)
     now = wallet.clock.now()
     note = Note(
         amount=quote.amount.value,
@@ -220,7 +248,8 @@ async def _from_merchant(
     if body.receipt:
         return read_receipt(Signed.decode(body.receipt), merchant_key, keyset.identity, payment.digest)[1]
     evidence_key = wallet.root.evidence_key(payment.pay_id)
-    return read_verdict(Signed.decode(body.verdict), keyset.identity, payment, evidence_key)
+    refused = await wallet.store.refused_digests()
+    return read_verdict(Signed.decode(body.verdict), keyset.identity, payment, evidence_key, refused)
 
 
 async def _from_bank(wallet: Wallet, bank: Bank, payment: Payment, sealed: bytes) -> Event | None:
@@ -232,4 +261,5 @@ async def _from_bank(wallet: Wallet, bank: Bank, payment: Payment, sealed: bytes
             return None
         raise
     evidence_key = wallet.root.evidence_key(payment.pay_id)
-    return read_verdict(Signed.decode(body.verdict), bank.keyset.identity, payment, evidence_key)
+    refused = await wallet.store.refused_digests()
+    return read_verdict(Signed.decode(body.verdict), bank.keyset.identity, payment, evidence_key, refused)

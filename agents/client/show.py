@@ -35,6 +35,11 @@ def describe(row: ExchangeRow) -> str:
                 f"{note.title} did not take the payment of {amount}: {meaning(refusal)} "
                 f"The coins are safe, and free again at {until}, when nobody can deposit them any more."
             )
+        case payment.Unreceipted():
+            return (
+                f"Paid {amount} to {note.title}, says the bank, but the receipt has not come yet; "
+                "the next command asks the merchant for it."
+            )
         case payment.Asking():
             return f"The bank is asked what became of the payment of {amount} to {note.title}."
         case payment.Refused(refusal=refusal, spent=spent):

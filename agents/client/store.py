@@ -43,7 +43,7 @@ CREATE TABLE exchange (
 _VERSION: Final = 1
 
 ExchangeState: TypeAlias = withdrawal.WithdrawalState | payment.PaymentState
-_OPEN: Final = (withdrawal.Requested, payment.Paying, payment.Waiting, payment.Asking)
+_OPEN: Final = (withdrawal.Requested, payment.Paying, payment.Waiting, payment.Asking, payment.Unreceipted)
 _STATES: Final = {
     "withdraw": msgspec.msgpack.Decoder(withdrawal.WithdrawalState),
     "pay": msgspec.msgpack.Decoder(payment.PaymentState),
@@ -155,6 +155,11 @@ class WalletStore(Database):
         rows = await self.read(lambda db: db.execute(query, (int(only_open),)).fetchall())
         return [_exchange(row) for row in rows]
 
+    async def refused_digests(self) -> set[bytes]:
+        """Return the digests of all payments that a bank has refused under its signature."""
+        rows = await self.exchanges()
+        return {row.state.digest for row in rows if isinstance(row.state, payment.Refused | payment.Released)}
+
     async def exchange(self, exchange_id: bytes) -> ExchangeRow:
         """Return one exchange; raise KeyError if there is none."""
         row = await self.read(lambda db: db.execute("SELECT * FROM exchange WHERE id = ?", (exchange_id,)).fetchone())
@@ -221,7 +226,7 @@ def _apply(db: sqlite3.Connection, bank: str, effect: Effect, values: dict[bytes
                 "INSERT INTO coin VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     (c.serial, bank, c.denomination, *values[c.denomination], c.signature, effect.request_id, i, FREE)
-                    for i, c in enumerate(effect.coins)
+                    for i, c in effect.coins
                 ),
             )
         case ReserveCoins():

@@ -28,8 +28,7 @@ _log = logging.getLogger("ecash.wallet")
 LinkMaker = Callable[[BrokerUrl, str], Link]
 """Makes an anonymous presence at a broker under a fresh client id."""
 
-DAY_MS: Final = 86_400_000
-"""How long after it was written a bank may still carry a request out."""
+HOUR_MS: Final = 3_600_000
 
 
 class WalletError(Exception):
@@ -114,7 +113,7 @@ class Wallet:
         """
         announced = await requester.retained(topics.keys(address.bank))
         known = self._banks.get(address.bank)
-        if known is not None and known.row.keyset == announced:
+        if known is not None and known.row.keyset == announced and known.address == address:
             return known
         checked = known.ring.ids if known else ()
         keyset = await asyncio.to_thread(open_keyset, address.bank, address.fingerprint, announced, checked)
@@ -122,7 +121,7 @@ class Wallet:
             row = BankRow(address.bank, str(address), announced, None, None, None)
         else:
             check_successor(known.keyset, keyset)
-            row = known.row._replace(keyset=announced)
+            row = known.row._replace(address=str(address), keyset=announced)
         await self.store.save_bank(row)
         return self._remember(row)
 
@@ -169,7 +168,7 @@ class Wallet:
         letter = Letter(
             kind,
             request_id,
-            self.clock.now() + DAY_MS,
+            self._deadline(),
             self.root.answer_key(request_id),
             public_key(seed),
             body.encode(),
@@ -179,8 +178,12 @@ class Wallet:
     def seal_anonymous(self, key: EnvelopeKey, kind: str, request_id: bytes, body: Message) -> bytes:
         """Return the envelope of a request that nobody signs."""
         answer_key = self.root.answer_key(request_id)
-        letter = Letter(kind, request_id, self.clock.now() + DAY_MS, answer_key, b"", body.encode())
+        letter = Letter(kind, request_id, self._deadline(), answer_key, b"", body.encode())
         return seal_letter(key, letter, None)
+
+    def _deadline(self) -> int:
+        """Return a day from now, to the full hour: the clock's own error would tell one wallet from another."""
+        return -(-(self.clock.now() + 24 * HOUR_MS) // HOUR_MS) * HOUR_MS
 
     def open_from_bank(self, bank: Bank, request_id: bytes, envelope: bytes, sealed: bytes) -> Answer:
         """Open the bank's answer to a request; raise PeerError if it is not one."""

@@ -107,7 +107,6 @@ async def _read(wallet: Wallet, bank: Bank, state: withdrawal.Requested, sealed:
         return withdrawal.RefusalArrived(error.refusal, error.detail)
     try:
         signed = WithdrawAnswer.decode(body)
-        coins = await asyncio.to_thread(withdrawal.unblind, wallet.root, bank.ring, state, signed)
     except PeerError as error:
-        return withdrawal.AnswerWrong(sealed, str(error))
-    return withdrawal.CoinsVerified(coins)
+        return withdrawal.AnswerWrong(sealed, str(error), ())
+    return await asyncio.to_thread(withdrawal.unblind, wallet.root, bank.ring, state, signed, sealed)

@@ -63,7 +63,8 @@ def _balance(conserved: dict[str, Any]) -> None:
     out.print(f"  minted      {money['minted']} = deposited {money['deposited']} + in Alice's wallet {money['held']}")
     out.print(
         f"  brought in  {brought_in} = accounts {money['accounts']} + commission {money['commission']} "
-        f"+ in Alice's wallet {money['held']}"
+        f"+ in Alice's wallet {money['held']}",
+        soft_wrap=True,
     )
     verdict = "[green]They balance to the cent.[/]" if conserved["ok"] else "[bold red]They do not balance.[/]"
     out.print(f"  {verdict}")

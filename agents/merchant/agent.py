@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import logging
+import sqlite3
 from collections import Counter
 from functools import partial
 from typing import Final
@@ -67,6 +68,7 @@ class MerchantAgent:
         self._till: Till | None = None
         self._alarms: list[Alarm] = []
         self._alarm_set = asyncio.Event()
+        self._new_keyset_lock = asyncio.Lock()
 
     async def run(self, invitation: bytes = b"") -> None:
         """Open the shop and serve until cancelled. An invitation claims the account at the first start.
@@ -124,10 +126,11 @@ class MerchantAgent:
 
     async def _new_keyset(self, announced: bytes) -> None:
         till = self._opened
-        if announced == await self._store.meta("keyset"):
-            return
-        ring = await self._accept(announced, till.trust.ring)
-        till.trust = till.trust._replace(ring=ring)
+        async with self._new_keyset_lock:  # two at once could leave the older one
+            if announced == await self._store.meta("keyset"):
+                return
+            ring = await self._accept(announced, till.trust.ring)
+            till.trust = till.trust._replace(ring=ring)
         _log.info("keyset %d of bank %s", ring.keyset.number, ring.keyset.bank)
 
     async def _accept(self, announced: bytes, known: KeyRing | None) -> KeyRing:
@@ -204,11 +207,15 @@ class MerchantAgent:
             _log.info("not sent now: %s", error)
 
     def _expect(self, request_id: bytes, digest: bytes) -> None:
-        self._requester.expect(request_id, partial(self._bank_answered, digest))
+        self._requester.expect(request_id, partial(self._bank_answered, request_id, digest))
 
-    async def _bank_answered(self, digest: bytes, sealed: bytes) -> Outgoing | None:
+    async def _bank_answered(self, request_id: bytes, digest: bytes, sealed: bytes) -> Outgoing | None:
         point("merchant.verdict.arrived")
-        return await self._let_out(await self._opened.bank_answered(digest, sealed))
+        result = await self._opened.bank_answered(digest, sealed)
+        waiting = await self._store.deposit(digest)
+        if waiting is not None and not waiting.open:
+            self._requester.forget(request_id)
+        return await self._let_out(result)
 
     async def _resume(self) -> None:
         """Take up every open sale and deposit where it was."""
@@ -219,16 +226,23 @@ class MerchantAgent:
                 self._expect(waiting.state.request_id, waiting.digest)
                 heapq.heappush(self._alarms, Alarm(0, "deposit", waiting.digest))
 
+    async def _ring_alarm(self, alarm: Alarm) -> None:
+        try:
+            message = await self._let_out(await self._opened.overdue(alarm, self._entropy.jitter()))
+        except (sqlite3.Error, OSError):  # a full disk, a lock: the shop stays open and tries again
+            _log.exception("%s %s: again in a minute", alarm.kind, alarm.subject.hex()[:8])
+            heapq.heappush(self._alarms, alarm._replace(at=self._clock.now() + 60_000))
+            return
+        if message is not None:
+            await self._publish(message)
+
     async def _keep_time(self) -> None:
         """Wake each machine when it asked to be woken."""
         while True:
             self._alarm_set.clear()
             now = self._clock.now()
             while self._alarms and self._alarms[0].at <= now:
-                result = await self._opened.overdue(heapq.heappop(self._alarms), self._entropy.jitter())
-                message = await self._let_out(result)
-                if message is not None:
-                    await self._publish(message)
+                await self._ring_alarm(heapq.heappop(self._alarms))
             next_at = self._alarms[0].at if self._alarms else now + _DAY_MS
             new_alarm = asyncio.create_task(self._alarm_set.wait())
             timer = asyncio.create_task(self._clock.sleep_until(next_at))

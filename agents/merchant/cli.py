@@ -8,12 +8,11 @@ import typer
 from broker.address import BrokerUrl
 from protocol.merchant import sale
 from protocol.money import format_minor
-from protocol.topics import check_name
 
 from ..address import BankAddress
 from ..invitation import read_invitation
 from ..service import until_stopped
-from ..terminal import JsonFlag, LogLevel, default_home, home_option, out, print_json, run, table, told
+from ..terminal import JsonFlag, LogLevel, default_home, home_option, name_of, out, print_json, run, table, told
 from ..world import SystemClock, SystemEntropy
 from .home import Settings, create, settings_of
 from .service import serve
@@ -41,7 +40,7 @@ def init(
     """
     entropy, address = SystemEntropy(), BankAddress.parse(bank)
     url = BrokerUrl.parse(broker) if broker else address.broker
-    settings = Settings(check_name(name), str(address), str(url), presence=entropy.bytes(12).hex())
+    settings = Settings(name_of(name), str(address), str(url), presence=entropy.bytes(12).hex())
     keys = create(home, settings, entropy)
     out.print(f"Merchant [bold]{name}[/] is made in {home}. Its public key, for the bank:", soft_wrap=True)
     out.print(keys.public.hex(), soft_wrap=True)

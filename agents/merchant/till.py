@@ -1,12 +1,14 @@
 """The till: what the merchant does with an order, a payment, and the bank's decision, each in one durable step."""
 
 import asyncio
+import hmac
 import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from broker.port import Outgoing
 from protocol.answer import Answer, open_answer, refuse, seal_answer
+from protocol.codec import MAX_TEXT
 from protocol.derivation import new_request_id
 from protocol.envelope import Letter, request_hash, seal_letter
 from protocol.errors import PeerError
@@ -26,11 +28,11 @@ from protocol.messages import (
     PayRequest,
     Receipt,
     Signed,
+    open_verdict,
 )
 from protocol.money import MAX_AMOUNT
 from protocol.refusals import TABLE, Advice, Refusal
 from protocol.signatures import Domain
-from protocol.wallet.paying import open_verdict
 
 from ..trace import point
 from ..world import Clock, Entropy
@@ -40,6 +42,8 @@ from .store import Asked, Change, DepositRow, MerchantStore, SaleRow
 _log = logging.getLogger("ecash.merchant")
 _MINUTE_MS: Final = 60_000
 _NEVER: Final = 2**53 - 1
+MAX_ASKERS: Final = 4
+"""How many requests about one payment are answered at once; a payer has one, and whoever writes more asks again."""
 
 
 class Request(NamedTuple):
@@ -116,7 +120,7 @@ class Till:
                 raise PeerError(Refusal.REQUEST_ID_REUSED, "another request with this id was taken in")
             if known is not None and known.answer is not None:
                 return Result(answers=[_outgoing(known._replace(topic=request.reply_topic))])
-            if self._clock.now() >= request.letter.deadline:
+            if known is None and self._clock.now() >= request.letter.deadline:
                 raise PeerError(Refusal.REQUEST_EXPIRED, "the request's deadline has passed")
             match request.letter.kind:
                 case sale.ORDER:
@@ -152,7 +156,9 @@ class Till:
         signed = Signed.make(self._keys.identity, Domain.PAYREQ, payreq).encode()
         state, effects = sale.step(sale.New(), sale.Ordered(sale.Offer(payreq.payment_id, signed, expires)))
         title = ", ".join(payreq.order)[:200]
-        goods = "\n".join(text for _, _, text in items if text)[:2000]
+        goods = "\n".join(text for _, _, text in items if text)
+        if len(goods) > MAX_TEXT:
+            raise PeerError(Refusal.MALFORMED, "so many goods do not fit in one receipt: order less at once")
         row = SaleRow(payreq.payment_id, state, expires, now, amount, payreq.currency, title, goods)
         asked = self._answered(self._asked(request, b""), Answer(now, "", "", signed))
         point("merchant.order.saving")
@@ -171,7 +177,10 @@ class Till:
         row = await self._store.sale(info.payment_id)
         if row is None or isinstance(row.state, sale.New):
             raise PeerError(Refusal.UNKNOWN_SALE, "no such sale")
-        if not sale.agrees(info, Payreq.decode(Signed.decode(row.state.offer.payreq).statement)):
+        payreq = Payreq.decode(Signed.decode(row.state.offer.payreq).statement)
+        if not hmac.compare_digest(body.salt, payreq.salt):  # the bank knows the payment, but must not get the goods
+            raise PeerError(Refusal.UNKNOWN_SALE, "no such sale")
+        if not sale.agrees(info, payreq):
             raise PeerError(Refusal.PAYMENT_ALTERED, "the payment information is not what was agreed on")
         event = sale.PaymentArrived(info.digest, body.info, body.parcel, self._clock.now())
         state, effects = sale.step(row.state, event)
@@ -256,7 +265,8 @@ class Till:
                     alarms += _alarms("deposit", effect.digest, deposit_effects)
                 case sale.GiveReceipt() | sale.PassVerdict() | sale.RefusePayment():
                     answer = self._decision(effect)
-                    earlier = [one for one in await self._store.waiting(effect.digest) if one not in asked]
+                    waiting = await self._store.waiting(effect.digest)
+                    earlier = [one for one in waiting[:MAX_ASKERS] if one not in asked]
                     asked = [self._answered(one, answer) for one in (*asked, *earlier)]
         name = type(row.state).__name__.lower()
         point(f"merchant.{name}.saving")

@@ -208,8 +208,8 @@ def examine(info: PaymentInfo, open_parcel: Callable[[], bytes], ring: KeyRing, 
         raise PeerError(Refusal.BAD_PARCEL, error.detail) from error
     if len(parcel.coins) > ring.keyset.limits.max_coins:
         raise PeerError(Refusal.BAD_PARCEL, f"more than {ring.keyset.limits.max_coins} coins in one payment")
-    if parcel.digest != info.digest:
-        raise PeerError(Refusal.PAYMENT_ALTERED, "the coins were sealed for another payment")
+    if parcel.digest != info.digest or parcel.commitment != info.parcel:
+        raise PeerError(Refusal.PAYMENT_ALTERED, "these are not the coins that the payer sealed for this payment")
     totals = _totals(info, parcel.coins, ring, now)
     amount = sum(totals.values())
     check_distinct(spent.coin for spent in parcel.coins)

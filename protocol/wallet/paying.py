@@ -3,7 +3,7 @@
 All checks of what merchant and bank say stand here; the machine (`payment`) only sees what has passed them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from ..answer import open_secret
@@ -13,6 +13,7 @@ from ..envelope import EnvelopeKey, Letter, seal, seal_letter
 from ..errors import PeerError
 from ..keyset import Keyset
 from ..messages import (
+    PARCEL,
     Catalog,
     Certificate,
     Exhibits,
@@ -24,6 +25,8 @@ from ..messages import (
     Receipt,
     Signed,
     Verdict,
+    commit_to_coins,
+    open_verdict,
     order_digest,
     payer_digest,
 )
@@ -31,7 +34,6 @@ from ..refusals import Refusal
 from ..signatures import Domain, sign
 from .payment import INQUIRE, PAY, Payment, ReceiptArrived, RefusalByBank
 
-PARCEL: Final = "parcel"
 LONGEST_BINDING_MS: Final = 7 * 86_400_000
 """For how long a merchant may keep coins in flight, at the most."""
 ORDER_FUNCTION: Final = "sha-256"
@@ -93,8 +95,16 @@ def open_payreq(signed: Signed, shop: Shop, keyset: Keyset, now: int) -> Payreq:
     return payreq
 
 
-def payment_info(payreq: Payreq, payer_function: str, payer_salt: bytes, code: str) -> PaymentInfo:
-    """Return the payment information for a payment request: of order and payer, hashes only.
+class Payer(NamedTuple):
+    """What a payer keeps to itself: hash function, salt (16 bytes) and word of its payer code."""
+
+    function: str
+    salt: bytes
+    code: str
+
+
+def payment_info(payreq: Payreq, payer: Payer, parcel: bytes) -> PaymentInfo:
+    """Return the payment information for a payment request: of order, payer and coins, hashes only.
 
     Raises:
         PeerError: `MALFORMED`, if the payer's hash function is not on the list.
@@ -107,9 +117,10 @@ def payment_info(payreq: Payreq, payer_function: str, payer_salt: bytes, code: s
         payreq.account,
         ORDER_FUNCTION,
         order_digest(payreq.salt, payreq.order),
-        payer_function,
-        payer_digest(payer_function, payer_salt, payreq.payment_id, code),
+        payer.function,
+        payer_digest(payer.function, payer.salt, payreq.payment_id, payer.code),
         payreq.payment_id,
+        parcel,
         payreq.deposit_before,
     )
 
@@ -125,37 +136,42 @@ class Ids(NamedTuple):
 
 
 def write_payment(
-    info: PaymentInfo, shop: Shop, keyset: Keyset, coins: Mapping[bytes, Coin], seeds: Sequence[bytes], ids: Ids
-) -> Payment:
+    payreq: Payreq, payer: Payer, shop: Shop, keyset: Keyset, coins: Sequence[tuple[Coin, bytes]], ids: Ids
+) -> tuple[PaymentInfo, Payment]:
     """Spend coins on a payment and seal everything that may have to be sent for it.
 
     Args:
-        info: the payment information.
+        payreq: what is asked for.
+        payer: the payer's secrets.
         shop: whom to pay.
         keyset: the bank's.
-        coins: the coins by serial number, in the order of `seeds`; their sum is the amount.
-        seeds: the 32-byte seeds of the coins' keys.
+        coins: coins that make the amount, each with the 32-byte seed of its key.
         ids: the requests' ids and one-time keys.
+
+    Raises:
+        PeerError: `MALFORMED`, if the payer's hash function is not on the list.
     """
+    info = payment_info(payreq, payer, commit_to_coins(ids.evidence_key, (coin for coin, _ in coins)))
     digest, bank_key = info.digest, keyset.envelope_key
-    spent = tuple(spend(coin, seed, digest) for coin, seed in zip(coins.values(), seeds, strict=True))
+    spent = tuple(spend(coin, seed, digest) for coin, seed in coins)
     parcel = seal(bank_key, PARCEL, Parcel(digest, ids.evidence_key, _shuffled(spent)).encode())
-    pay = _letter(PAY, ids.pay_id, ids.pay_key, info.deposit_before, PayRequest(info.encode(), parcel))
-    proof = sign(seeds[0], Domain.INQUIRY, digest, ids.inquiry_id)
-    coin = spent[0].coin
+    pay = _letter(PAY, ids.pay_id, ids.pay_key, info.deposit_before, PayRequest(info.encode(), parcel, payreq.salt))
+    coin, seed = coins[0]
+    proof = sign(seed, Domain.INQUIRY, digest, ids.inquiry_id)
     asked = InquiryRequest(info.encode(), coin.denomination, coin.serial, proof)
     inquiry = _letter(INQUIRE, ids.inquiry_id, ids.inquiry_key, _NEVER, asked)
-    return Payment(
+    payment = Payment(
         digest=digest,
         merchant=shop.certificate.merchant,
         bank=keyset.bank,
-        serials=tuple(coins),
+        serials=tuple(coin.serial for coin, _ in coins),
         deposit_before=info.deposit_before,
         pay_id=ids.pay_id,
         pay=seal_letter(shop.envelope_key, pay, None),
         inquiry_id=ids.inquiry_id,
         inquiry=seal_letter(bank_key, inquiry, None),
     )
+    return info, payment
 
 
 _NEVER: Final = 2**53 - 1
@@ -170,22 +186,18 @@ def _shuffled(spent: tuple[SpentCoin, ...]) -> tuple[SpentCoin, ...]:
     return tuple(sorted(spent, key=lambda one: one.coin.serial))
 
 
-def open_verdict(signed: Signed, identity: bytes, info_digest: bytes) -> Verdict:
-    """Check a verdict: the bank's, and on this payment.
-
-    Raises:
-        PeerError: `MALFORMED`, `BAD_SIGNATURE`, or `PAYMENT_ALTERED` if it is about another payment.
-    """
-    verdict = Verdict.decode(signed.check(identity, Domain.VERDICT))
-    if verdict.digest != info_digest:
-        raise PeerError(Refusal.PAYMENT_ALTERED, "the verdict is on another payment")
-    return verdict
-
-
 def read_verdict(
-    signed: Signed, identity: bytes, payment: Payment, evidence_key: bytes
+    signed: Signed, identity: bytes, payment: Payment, evidence_key: bytes, refused: Collection[bytes]
 ) -> ReceiptArrived | RefusalByBank:
     """Turn the bank's verdict into what the machine sees, its evidence checked.
+
+    Args:
+        signed: the verdict.
+        identity: the bank's key.
+        payment: what it must be about.
+        evidence_key: opens the evidence.
+        refused: digests of payments that the bank has refused under its signature. That a coin was spent on one of
+            them is no evidence: the bank has said itself that it was not.
 
     Raises:
         PeerError: as `open_verdict`.
@@ -196,17 +208,21 @@ def read_verdict(
         return ReceiptArrived(data, b"")
     if verdict.refusal != Refusal.ALREADY_SPENT:
         return RefusalByBank(data, verdict.refusal, (), proven=True)
-    spent = _proven_spent(verdict, payment, evidence_key)
+    spent = _proven_spent(verdict, payment, evidence_key, refused)
     return RefusalByBank(data, verdict.refusal, spent, proven=bool(spent))
 
 
-def _proven_spent(verdict: Verdict, payment: Payment, evidence_key: bytes) -> tuple[bytes, ...]:
+def _proven_spent(
+    verdict: Verdict, payment: Payment, evidence_key: bytes, refused: Collection[bytes]
+) -> tuple[bytes, ...]:
     try:
         exhibits = Exhibits.decode(open_secret(evidence_key, verdict.digest, verdict.evidence)).exhibits
         for evidence in exhibits:
             evidence.check()
     except PeerError:
         return ()  # evidence that does not verify is none
+    if any(evidence.digest in refused for evidence in exhibits):
+        return ()
     elsewhere = {evidence.serial for evidence in exhibits if evidence.digest != payment.digest}
     return tuple(serial for serial in payment.serials if serial in elsewhere)
 

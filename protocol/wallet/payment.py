@@ -16,6 +16,8 @@ from ..refusals import Refusal
 
 PAY: Final = "pay"
 INQUIRE: Final = "verdict"
+RECEIPT_PATIENCE_MS: Final = 7 * 86_400_000
+"""How long after deposit-before a merchant is asked for the receipt of a payment that the bank has accepted."""
 
 
 class Payment(msgspec.Struct, frozen=True, array_like=True):
@@ -61,8 +63,16 @@ class Asking(State, frozen=True):
     attempts: int
 
 
+class Unreceipted(State, frozen=True):
+    """The bank has accepted, and only the bank has told: the merchant is asked on for receipt and goods."""
+
+    payment: Payment
+    verdict: bytes
+    attempts: int
+
+
 class Paid(State, frozen=True):
-    """The bank has accepted. `receipt` is the merchant's `Signed` receipt, empty if only the bank has told."""
+    """The bank has accepted. `receipt` is the merchant's `Signed` receipt, empty if it never came."""
 
     digest: Bytes32
     verdict: bytes
@@ -151,7 +161,7 @@ class SetCoinsAside(Effect, frozen=True):
     serials: tuple[bytes, ...]
 
 
-PaymentState: TypeAlias = New | Paying | Waiting | Asking | Paid | Refused | Released | Disputed
+PaymentState: TypeAlias = New | Paying | Waiting | Asking | Unreceipted | Paid | Refused | Released | Disputed
 PaymentEvent: TypeAlias = Begin | Overdue | ReceiptArrived | RefusalByBank | RefusalByMerchant
 Effects: TypeAlias = tuple[Effect, ...]
 
@@ -162,7 +172,9 @@ TRANSITIONS: Final = arrows(
     ([Asking], [Overdue], STAY),
     ([Paying], [RefusalByMerchant], [Waiting]),
     ([Waiting, Asking], [RefusalByMerchant], STAY),
-    ([Paying, Waiting, Asking], [ReceiptArrived], [Paid]),
+    ([Paying, Waiting, Asking], [ReceiptArrived], [Paid, Unreceipted]),
+    ([Unreceipted], [Overdue, ReceiptArrived], [Unreceipted, Paid]),
+    ([Unreceipted], [RefusalByBank, RefusalByMerchant], STAY),
     ([Paying, Waiting, Asking], [RefusalByBank], [Refused, Released, Disputed]),
     ([Paid, Refused, Released, Disputed], [Overdue, ReceiptArrived, RefusalByBank, RefusalByMerchant], STAY),
 )
@@ -187,8 +199,17 @@ def step(state: PaymentState, event: PaymentEvent) -> tuple[PaymentState, Effect
         case Asking(), Overdue():
             return _ask(state, event.now, event.jitter)
         case ((Paying() | Waiting() | Asking()), ReceiptArrived()):
-            paid = Paid(state.payment.digest, event.verdict, event.receipt)
-            return paid, (SpendCoins(state.payment.serials),)
+            spend = SpendCoins(state.payment.serials)
+            if event.receipt:
+                return Paid(state.payment.digest, event.verdict, event.receipt), (spend,)
+            # The bank has told, or a merchant that keeps the receipt back: it is asked once more, at once.
+            return Unreceipted(state.payment, event.verdict, attempts=0), (spend, WakeAt(0))
+        case Unreceipted(), ReceiptArrived() if event.receipt:
+            return Paid(state.payment.digest, event.verdict, event.receipt), ()
+        case Unreceipted(), Overdue():
+            return _ask_for_receipt(state, event.now, event.jitter)
+        case Unreceipted(), (ReceiptArrived() | RefusalByBank() | RefusalByMerchant()):
+            return state, ()  # paid is paid, whatever the merchant says
         case ((Paying() | Waiting() | Asking()), RefusalByBank()):
             return _refused(state.payment, event)
         case Paying(), RefusalByMerchant():
@@ -216,6 +237,15 @@ def _ask(state: Asking, now: int, jitter: int) -> tuple[Asking, Effects]:
     payment = state.payment
     send = Send(payment.bank, INQUIRE, payment.inquiry_id, payment.inquiry, state.attempts)
     return Asking(payment, state.attempts + 1), (send, WakeAt(now + backoff(state.attempts, jitter)))
+
+
+def _ask_for_receipt(state: Unreceipted, now: int, jitter: int) -> tuple[PaymentState, Effects]:
+    payment = state.payment
+    if now >= payment.deposit_before + RECEIPT_PATIENCE_MS:
+        return Paid(payment.digest, state.verdict, b""), ()
+    send = Send(payment.merchant, PAY, payment.pay_id, payment.pay, state.attempts)
+    asked = Unreceipted(payment, state.verdict, state.attempts + 1)
+    return asked, (send, WakeAt(now + backoff(state.attempts, jitter)))
 
 
 def _refused(payment: Payment, event: RefusalByBank) -> tuple[PaymentState, Effects]:

@@ -17,7 +17,6 @@ from ..errors import IllegalTransition, PeerError
 from ..keyset import KeyRing
 from ..machine import STAY, Effect, Event, Jitter, Overdue, Send, State, WakeAt, arrows, backoff
 from ..messages import BlindedCoin, WithdrawAnswer, WithdrawRequest
-from ..refusals import Refusal
 from ..signatures import public_key
 
 KIND: Final = "withdraw"
@@ -54,7 +53,7 @@ class Refused(State, frozen=True):
 
 
 class Disputed(State, frozen=True):
-    """The bank's signed answer is wrong: no coin was counted; request and answer are kept as evidence."""
+    """The bank's signed answer is wrong; request and answer are kept as evidence. What verified was counted."""
 
     envelope: bytes
     answer: bytes
@@ -75,16 +74,17 @@ class Begin(Event, frozen=True):
 
 
 class CoinsVerified(Event, frozen=True):
-    """The bank has answered and every signature has verified."""
+    """The bank has answered and every signature has verified. Each coin comes with its index in the request."""
 
-    coins: tuple[Coin, ...]
+    coins: tuple[tuple[int, Coin], ...]
 
 
 class AnswerWrong(Event, frozen=True):
-    """The bank has answered, and its answer is not what was asked for."""
+    """The bank has answered, and its answer is not what was asked for, but for these coins."""
 
     answer: bytes
     detail: str
+    coins: tuple[tuple[int, Coin], ...]
 
 
 class RefusalArrived(Event, frozen=True):
@@ -98,7 +98,7 @@ class KeepCoins(Effect, frozen=True):
     """Store these coins of a request, each derived at its index, as free to spend."""
 
     request_id: bytes
-    coins: tuple[Coin, ...]
+    coins: tuple[tuple[int, Coin], ...]
 
 
 WithdrawalState: TypeAlias = New | Requested | Issued | Refused | Disputed
@@ -138,7 +138,8 @@ def step(state: WithdrawalState, event: WithdrawalEvent) -> tuple[WithdrawalStat
         case Requested(), CoinsVerified():
             return Issued(state.amount, state.commission), (KeepCoins(state.request_id, event.coins),)
         case Requested(), AnswerWrong():
-            return Disputed(state.envelope, event.answer, event.detail), ()
+            disputed = Disputed(state.envelope, event.answer, event.detail)
+            return disputed, (KeepCoins(state.request_id, event.coins),)
         case Requested(), RefusalArrived():
             return Refused(event.refusal, event.detail), ()
         case ((Issued() | Refused() | Disputed()), (Overdue() | CoinsVerified() | AnswerWrong() | RefusalArrived())):
@@ -176,22 +177,35 @@ def write(
     return WithdrawRequest(commission, tuple(blinded))
 
 
-def unblind(root: Root, ring: KeyRing, state: Requested, answer: WithdrawAnswer) -> tuple[Coin, ...]:
-    """Return the coins that the bank's answer makes, each verified (RFC 9474, Finalize).
+def unblind(
+    root: Root, ring: KeyRing, state: Requested, answer: WithdrawAnswer, sealed: bytes
+) -> CoinsVerified | AnswerWrong:
+    """Unblind and verify every signature (RFC 9474, Finalize) and return what the machine sees of the answer.
 
-    Raises:
-        PeerError: `AMOUNT_MISMATCH` if the bank debited something else than it announces, or signed too few or too
-            many; `BAD_COIN` if a signature does not verify.
+    Args:
+        root: the root of the wallet's secrets.
+        ring: the bank's keys.
+        state: the withdrawal.
+        answer: what the bank says.
+        sealed: the same as it came, kept as evidence if it is wrong.
     """
+    coins, wrong = [], ""
     if (answer.amount, answer.commission) != (state.amount, state.commission):
-        raise PeerError(Refusal.AMOUNT_MISMATCH, "the bank debited another sum than its keyset asks for")
+        wrong = f"the bank debited {answer.amount} and {answer.commission}"
     if len(answer.signatures) != len(state.denominations):
-        raise PeerError(Refusal.AMOUNT_MISMATCH, f"{len(answer.signatures)} signatures were sent")
-    coins = []
-    for index, (denomination, signed) in enumerate(zip(state.denominations, answer.signatures, strict=True)):
-        _, inverse = _blind_coin(root, ring, state.request_id, index, denomination)
-        serial = public_key(root.coin(state.request_id, index))
-        message = message_of(denomination, serial)
-        signature = finalize(ring.key(denomination), message, signed, inverse, salt_length=SALT_BYTES)
-        coins.append(Coin(denomination, serial, signature))
-    return tuple(coins)
+        wrong = f"{len(answer.signatures)} signatures came for {len(state.denominations)} coins"
+    for index, (denomination, signed) in enumerate(zip(state.denominations, answer.signatures, strict=False)):
+        try:
+            coins.append((index, _finish(root, ring, state.request_id, index, denomination, signed)))
+        except PeerError as error:
+            wrong = f"coin {index}: {error}"
+    return AnswerWrong(sealed, wrong, tuple(coins)) if wrong else CoinsVerified(tuple(coins))
+
+
+def _finish(root: Root, ring: KeyRing, request_id: bytes, index: int, denomination: bytes, signed: bytes) -> Coin:
+    _, inverse = _blind_coin(root, ring, request_id, index, denomination)
+    serial = public_key(root.coin(request_id, index))
+    message = message_of(denomination, serial)
+    return Coin(
+        denomination, serial, finalize(ring.key(denomination), message, signed, inverse, salt_length=SALT_BYTES)
+    )

@@ -23,6 +23,7 @@ from protocol.messages import (
     Verdict,
     WithdrawAnswer,
     WithdrawRequest,
+    commit_to_coins,
 )
 from protocol.signatures import Domain, public_key, sign
 from protocol.wallet import withdrawal
@@ -48,6 +49,10 @@ class Purse(NamedTuple):
 
     coins: tuple[Coin, ...]
     seeds: tuple[bytes, ...]
+
+
+_EMPTY = Purse((), ())
+EVIDENCE_KEY = seed("evidence")
 
 
 class Caller:
@@ -134,26 +139,43 @@ class Caller:
         answer = await self.ask("withdraw", request, request_id=request_id)
         told = WithdrawAnswer.decode(answer.check())
         state = withdrawal.Requested(BANK, request_id, b"", tuple(denominations), told.amount, told.commission, 1)
-        coins = withdrawal.unblind(self.root, self.town.ring, state, told)
+        event = withdrawal.unblind(self.root, self.town.ring, state, told, b"")
+        coins = tuple(coin for _, coin in event.coins)
         return Purse(coins, tuple(self.root.coin(request_id, index) for index in range(len(values))))
 
     # ---------------------------------------------------------------- payments
 
-    def info(self, amount: int, **changes: Any) -> PaymentInfo:
-        """Payment information for the shop, or for who `changes` say."""
+    def info(self, amount: int, purse: Purse = _EMPTY, **changes: Any) -> PaymentInfo:
+        """Payment information for the shop, to be paid with these coins, or as `changes` say."""
         now = self.town.clock.now()
-        digest, payment_id = seed("order"), next(_ids).to_bytes(16)
-        fields = ("USD", amount, now, BANK, self.town.shop_number, "sha-256", digest, "sha-256", seed("payer"))
-        return msgspec.structs.replace(PaymentInfo(*fields, payment_id, now + HOUR_MS), **changes)
+        info = PaymentInfo(
+            currency="USD",
+            amount=amount,
+            timestamp=now,
+            bank=BANK,
+            account=self.town.shop_number,
+            order_function="sha-256",
+            order_digest=seed("order"),
+            payer_function="sha-256",
+            payer_digest=seed("payer"),
+            payment_id=next(_ids).to_bytes(16),
+            parcel=commit_to_coins(EVIDENCE_KEY, purse.coins),
+            deposit_before=now + HOUR_MS,
+        )
+        return msgspec.structs.replace(info, **changes)
 
     def parcel(self, info: PaymentInfo, purse: Purse, *, digest: bytes = b"") -> bytes:
         """Spend coins on a payment (or on another digest) and seal them for the bank."""
         on = digest or info.digest
         spent = tuple(spend(coin, key, on) for coin, key in zip(purse.coins, purse.seeds, strict=True))
-        return seal(self.town.keyset.envelope_key, "parcel", Parcel(on, seed("evidence"), spent).encode())
+        return seal(self.town.keyset.envelope_key, "parcel", Parcel(on, EVIDENCE_KEY, spent).encode())
 
     def deposit(self, info: PaymentInfo, purse: Purse) -> DepositRequest:
         return DepositRequest(info.encode(), self.parcel(info, purse))
+
+    def paying(self, amount: int, purse: Purse) -> DepositRequest:
+        """A payment of its own, to be deposited."""
+        return self.deposit(self.info(amount, purse), purse)
 
     async def verdict(self, request: DepositRequest, **parts: Any) -> Verdict:
         """Deposit and return the verdict, checked."""

@@ -44,7 +44,7 @@ async def real_town(tmp_path: Path, rig: Rig, clock: VirtualClock) -> AsyncItera
     """A town at a real broker."""
     names = {"north-presence": "north", "bookshop-presence": "bookshop"}
 
-    def connect(client: str, persistent: bool, will: Outgoing | None) -> Link:
+    def connect(client: str, *, persistent: bool, will: Outgoing | None = None) -> Link:
         url = rig.log_in(names[client]) if client in names else rig.url
         return MqttLink(url, client, persistent=persistent, will=will)
 

@@ -11,6 +11,7 @@ from agents.client import pay as paying
 from agents.client.wallet import Wallet
 from protocol import answer
 from protocol.envelope import EnvelopePrivateKey
+from protocol.machine import Send
 from protocol.messages import Payreq
 from protocol.wallet import payment
 from tests.agents.world import BANK, SHOP, Town, cash
@@ -91,7 +92,7 @@ async def inquire(town: Town, wallet: Wallet) -> None:
         row = await paying.pay(wallet, quote, requester, code=CODE, patience_ms=0)
         assert isinstance(row.state, payment.Paying)
         bank, wanted = wallet.bank(), row.state.payment
-        send = paying.Send(BANK, "verdict", wanted.inquiry_id, wanted.inquiry, 0)
+        send = Send(BANK, "verdict", wanted.inquiry_id, wanted.inquiry, 0)
         sealed = await requester.ask(wanted.inquiry_id, lambda _: requester.send(send, 4), [10_000])
         assert sealed is not None
         wallet.open_from_bank(bank, wanted.inquiry_id, wanted.inquiry, sealed)

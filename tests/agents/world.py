@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from agents.address import BankAddress
 from agents.bank import home as bank_home
@@ -67,8 +67,12 @@ sku = "card"
 title = "A postcard of the harbour"
 price = "0.05 USD"
 """
-LinkMaker = Callable[[str, bool, Outgoing | None], Link]
-"""Makes a link of a client id, persistent or not, with a last will."""
+
+
+class LinkMaker(Protocol):
+    """Makes the presence of a client id."""
+
+    def __call__(self, client: str, *, persistent: bool, will: Outgoing | None = None) -> Link: ...
 
 
 class Mint(NamedTuple):
@@ -133,7 +137,7 @@ class Town:
 
     async def start_bank(self) -> None:
         """Let the bank serve."""
-        link = self.connect("north-presence", True, Outgoing(topics.status(BANK), b"gone", retain=True))
+        link = self.connect("north-presence", persistent=True, will=Outgoing(topics.status(BANK), b"gone", retain=True))
         await self._bank.enter_async_context(link)
         await self._bank.enter_async_context(running(self.bank.run(link)))
 
@@ -156,7 +160,9 @@ class Town:
             (home / "catalog.toml").write_text(CATALOG)
         keys, catalog = shop_home.keys_of(home), shop_home.catalog_of(home)
         self.sales = await self._shop.enter_async_context(MerchantStore(home / "sales.db"))
-        link = self.connect("bookshop-presence", True, Outgoing(topics.status(SHOP), b"gone", retain=True))
+        link = self.connect(
+            "bookshop-presence", persistent=True, will=Outgoing(topics.status(SHOP), b"gone", retain=True)
+        )
         await self._shop.enter_async_context(link)
         self.shop = MerchantAgent(settings, keys, catalog, self.sales, link, self.clock, self.entropy("till"))
         await self._shop.enter_async_context(running(self.shop.run(bytes(16))))
@@ -184,7 +190,7 @@ class Town:
             yield wallet
 
     def _client(self, broker: BrokerUrl, client_id: str) -> Link:
-        return self.connect(client_id, False, None)
+        return self.connect(client_id, persistent=False)
 
     async def customer(self, wallet: Wallet, name: str, amount: int) -> Bank:
         """Register a wallet and put money into its account."""
@@ -215,9 +221,8 @@ def root_of(name: str) -> Root:
 
 
 @asynccontextmanager
-async def running(work: object) -> AsyncIterator[None]:
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run a coroutine beside the block; what it raises ends the test."""
-    assert asyncio.iscoroutine(work)
     task = asyncio.create_task(work)
     try:
         yield
@@ -241,7 +246,8 @@ async def states(wallet: Wallet) -> dict[str, int]:
 
 
 def simulated(network: Network) -> LinkMaker:
-    return lambda client, persistent, will: network.link(client, persistent=persistent, will=will)
+    """Presences on a simulated network."""
+    return network.link
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -25,6 +25,7 @@ from protocol.messages import (
     OrderLine,
     OrderRequest,
     PayAnswer,
+    PayRequest,
     Signed,
     WithdrawAnswer,
 )
@@ -148,7 +149,7 @@ class Range:
         town, alice, keeper = self.town, self.alice, self.keeper
         _, _, order = alice.order_coins(1)
         purse = await alice.withdraw(8)
-        info = keeper.info(8)
+        info = keeper.info(8, purse)
         deposit = keeper.deposit(info, purse)
         _, inquiry = keeper.inquiry(info, purse)
         letter = Letter("account", bytes(16), 1, bytes(32), alice.key, AccountRequest(b"").encode())
@@ -202,7 +203,7 @@ class Range:
 
         order = OrderRequest(BANK, (OrderLine("novel", 1),)).encode()
         info = buyer.info(13)
-        pay = DepositRequest(info.encode(), b"parcel").encode()
+        pay = PayRequest(info.encode(), b"parcel", bytes(16)).encode()
         envelope = buyer.seal("order", order, to=key).envelope
         reply = topics.reply_to(topics.BankRequest(BANK, 0, "deposit", "bookshop-presence"), BANK)
         return [

@@ -2,9 +2,9 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from .fuzz import Target, fuzz, try_one
+from .fuzz import fuzz, try_one
 from .mutate import mutate
-from .targets import DROPPED, REFUSED, TAKEN
+from .targets import DROPPED, REFUSED, TAKEN, Target
 
 
 async def test_nothing_escapes_and_everybody_still_serves(tmp_path: Path) -> None:

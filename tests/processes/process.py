@@ -66,6 +66,10 @@ class Process:
         """Wait until so many lines of the log have had this text."""
         await self._until(lambda: sum(text in line for line in self.logged) >= times, text)
 
+    async def says(self, text: str) -> None:
+        """Wait until a line of what it prints has this text."""
+        await self._until(lambda: any(text in line for line in self.said), text)
+
     async def _until(self, happened: Callable[[], bool], what: str) -> None:
         async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(lambda: happened() or all(task.done() for task in self._reading))
@@ -79,7 +83,8 @@ class Process:
         return code
 
     def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)  # send_signal would ask for the exit code, which then nobody else is told
 
     async def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = PATIENCE_S) -> int:
         """Ask it to end, and return its exit code."""
@@ -89,10 +94,7 @@ class Process:
 
     async def sweep(self) -> None:
         """Leave nothing behind, whatever has become of the test."""
-        if self.running:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-        await self.ended()
+        await self.stop(signal.SIGKILL)
 
 
 class Finished(NamedTuple):

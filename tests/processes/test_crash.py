@@ -5,24 +5,35 @@ A trace point stands before and after each durable step, and before and after ea
 
 import asyncio
 import contextlib
+import os
+import random
 import signal
-import subprocess
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from agents.client.store import FREE
-from broker import embedded
 from broker.address import BrokerUrl
-from broker.mosquitto import NotInstalled, add_password, mosquitto_broker
+from broker.mosquitto import add_password
 from protocol.merchant import sale
 from protocol.wallet import payment, withdrawal
 from tests.conftest import free_port
 
-from .process import processes
-from .world import FUNDED, WITHDRAWN, Reckoning, Templates, World, check_bought, check_withdrawn, world_for
+from .process import agent, processes
+from .world import (
+    FUNDED,
+    WITHDRAWN,
+    Reckoning,
+    Templates,
+    World,
+    check_bought,
+    check_withdrawn,
+    running_broker,
+    world_for,
+)
 
 AT_ONCE: Final = 3
 """How many worlds run beside each other; more do not help on two cores."""
@@ -186,7 +197,6 @@ async def die_everywhere(
             home = folder / str(number)
             home.mkdir()
             try:
-
                 await die(deaths, home)
             except BaseException as error:
                 error.add_note(f"the {name} died at {', '.join(deaths)}")
@@ -243,14 +253,38 @@ async def test_the_broker_may_die_in_a_purchase(
         check_bought(await world.reckon())
 
 
-@contextlib.contextmanager
-def running_broker(engine: str, port: int, home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    if engine == "mosquitto":
-        try:
-            with mosquitto_broker(port, home) as broker:
-                yield broker.process
-        except NotInstalled as missing:
-            pytest.skip(str(missing))
-    else:
-        with embedded._process(port, home) as process:
-            yield process
+@pytest.mark.skipif("ECASH_CRASH_SECONDS" not in os.environ, reason="takes ECASH_CRASH_SECONDS; `make crash` runs it")
+@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(1 << 32)])
+async def test_kill_9_of_anybody_at_any_time_loses_nothing(seed: int, templates: Templates, tmp_path: Path) -> None:
+    """For ECASH_CRASH_SECONDS Alice withdraws and buys, and every time somebody dies at a moment by chance."""
+    chance, funded = random.Random(seed), FUNDED + 1_000_00
+    give_up_at = time.monotonic() + float(os.environ["ECASH_CRASH_SECONDS"])
+    port, killed = free_port(), 0
+    async with processes() as started, contextlib.AsyncExitStack() as stack:
+        broker = stack.enter_context(running_broker("embedded", port, tmp_path / "broker"))
+        world = templates.credited.move(tmp_path, BrokerUrl("127.0.0.1", port), started)
+        await started.does(agent("bank", "credit", "--home", world.bank, "1001", "1000.00", "--reference", "more"))
+        await world.open("bank", "shop")
+        while time.monotonic() < give_up_at:
+            words = chance.choice(list(WALLET_COMMANDS.values()))
+            wallet = await started.start(agent("client", *words, "--home", world.wallet, "--log", "debug"))
+            victim = chance.choice(["bank", "shop", "broker", "wallet"])
+            await wallet.logs("Using selector")
+            await asyncio.sleep(chance.uniform(0, 0.8))
+            killed += 1
+            if victim == "broker":
+                broker.kill()
+                broker.wait()
+                broker = stack.enter_context(running_broker("embedded", port, tmp_path / "broker"))
+            elif victim == "wallet":
+                await wallet.stop(signal.SIGKILL)
+            else:
+                await world.agents[victim].stop(signal.SIGKILL)
+                await world.launch(victim)
+            await wallet.ended(within_s=90)
+        assert (await world.look()).code == 0
+        await world.close()
+        end = await world.reckon(funded)
+    assert killed > 0
+    assert not any(row.open for row in end.exchanges)
+    assert end.deposited > 0

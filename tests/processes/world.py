@@ -3,10 +3,13 @@
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import pytest
 
 from agents.address import BankAddress
 from agents.bank.cli import audit_of
@@ -19,13 +22,14 @@ from agents.client.wallet import Wallet
 from agents.client.withdraw import withdraw
 from agents.merchant.store import MerchantStore, SaleRow
 from agents.world import SystemClock, SystemEntropy
+from broker import embedded
 from broker.address import BrokerUrl
 from broker.embedded import embedded_broker
+from broker.mosquitto import NotInstalled, mosquitto_broker
 from protocol.merchant import sale
 from protocol.messages import OrderLine
 from protocol.money import Amount
 from protocol.wallet import withdrawal
-
 from tests.conftest import free_port
 
 from .process import PASSPHRASE, Finished, Process, Processes, agent, processes
@@ -123,7 +127,7 @@ class World:
             quote = await paying.order(wallet, wallet.bank(), "shop", [OrderLine("song", 1)], requester)
             return await paying.pay(wallet, quote, requester)
 
-    async def reckon(self) -> Reckoning:
+    async def reckon(self, funded: int = FUNDED) -> Reckoning:
         """Read all books when nobody runs, and check what must hold whatever has happened.
 
         The audit finds no fault; what was minted was deposited or is in the wallet; no coin is in two places; what
@@ -145,7 +149,7 @@ class World:
             by_state[state] = by_state.get(state, 0) + value
         held = sum(by_state.values()) - by_state.get(SPENT, 0)
         assert total.minted == total.deposited + held
-        assert -total.cash == FUNDED == total.accounts + total.commission + held
+        assert -total.cash == funded == total.accounts + total.commission + held
         assert len(snapshot.issued) == len(coins)
         assert sorted(row.serial for row in snapshot.spent) == sorted(s for s, _, state in coins if state == SPENT)
         sold = [row for row in sales if isinstance(row.state, sale.Sold)]
@@ -236,6 +240,20 @@ async def _open_account(world: World, *arguments: str) -> str:
     opened = await world.processes.does(agent("bank", "open-account", "--home", world.bank, "--json", *arguments))
     invitation: str = opened.last_json["invitation"]
     return invitation
+
+
+@contextmanager
+def running_broker(engine: str, port: int, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a broker whose process can be killed."""
+    if engine == "mosquitto":
+        try:
+            with mosquitto_broker(port, home) as broker:
+                yield broker.process
+        except NotInstalled as missing:
+            pytest.skip(str(missing))
+    else:
+        with embedded._process(port, home) as process:
+            yield process
 
 
 @asynccontextmanager

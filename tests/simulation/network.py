@@ -11,7 +11,7 @@ from broker.port import MAX_PAYLOAD, Counters, Handler, Incoming, LinkDown, Link
 from protocol.errors import PeerError
 from protocol.topics import check_client
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -63,19 +63,19 @@ class Network:
         self._news = asyncio.Condition()
         self._notices: set[asyncio.Task[None]] = set()
 
-    def link(self, client_id: str, *, persistent: bool, will: Outgoing | None = None) -> "SimulatedLink":
+    def link(self, client: str, *, persistent: bool, will: Outgoing | None = None) -> "SimulatedLink":
         """Return a presence that is not entered yet."""
-        return SimulatedLink(self, client_id, persistent=persistent, will=will)
+        return SimulatedLink(self, client, persistent=persistent, will=will)
 
-    async def wait_for(self, count: int, topic: str) -> list[Outgoing]:
-        """Return what was published on topics that match the filter, as soon as it is so many messages."""
+    async def wait_for(self, count: int, topic: str = "") -> list[Outgoing]:
+        """Return what was published on topics that match the filter (or all), as soon as it is so many messages."""
         async with self._news:
             await self._news.wait_for(lambda: len(self.heard(topic)) >= count)
         return self.heard(topic)
 
-    def heard(self, topic: str) -> list[Outgoing]:
+    def heard(self, topic: str = "") -> list[Outgoing]:
         """Return what was published on topics that match the filter."""
-        return [message for message in self.published if matches(topic, message.topic)]
+        return [message for message in self.published if not topic or matches(topic, message.topic)]
 
     def inject(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish as somebody who obeys no rule."""
@@ -238,10 +238,10 @@ class SimulatedLink:
             if task is None or task.cancelling():
                 raise
             self.counters.failed += 1
-            _log.exception("cancelled from within")
+            log.exception("cancelled from within")
         except Exception:
             self.counters.failed += 1
-            _log.exception("the handler of a message on %s failed", incoming.topic)
+            log.exception("the handler of a message on %s failed", incoming.topic)
         return None
 
 

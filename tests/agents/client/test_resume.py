@@ -114,8 +114,7 @@ async def test_while_nobody_answers_everything_stays_open_and_the_bank_is_asked_
         async with town.open_wallet("alice") as alice:
             heard = len(network.published)
             task = asyncio.create_task(resume(alice))
-            while len(network.published) < heard + 2:
-                await asyncio.sleep(0)
+            await network.wait_for(heard + 2)
             clock.advance(5_000)
             rows = await task
             assert {type(row.state) for row in rows} == {withdrawal.Requested, kind}

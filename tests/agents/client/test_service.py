@@ -69,11 +69,15 @@ async def test_nothing_in_the_wallets_files_spends(home: Path, town: Town, clock
         held = await store.free_coins("north", "USD")
         row = await town.buy(wallet)
         assert not row.open
-        written = b"".join(path.read_bytes() for path in home.iterdir())  # with the write-ahead log
-    written += b"".join(path.read_bytes() for path in home.iterdir())
+        written = bytes_in(home)  # with the write-ahead log
+    written += bytes_in(home)
     assert all(coin.coin.serial in written for coin in held), "what is searched is what was written"
     for secret in secrets_of(root, [(coin.request_id, coin.position) for coin in held], row.id):
         assert secret not in written
+
+
+def bytes_in(home: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in home.iterdir())
 
 
 def secrets_of(root: Root, coins: list[tuple[bytes, int]], pay_id: bytes) -> list[bytes]:

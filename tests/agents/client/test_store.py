@@ -13,7 +13,7 @@ SERIALS = tuple(coin.serial for coin in COINS)
 
 
 def exchange(name: bytes = b"w", kind: str = "withdraw", state: object = withdrawal.New()) -> ExchangeRow:
-    return ExchangeRow(name * 16, kind, "north", state, True, 1, 1, Note(8, "USD"))  # type: ignore[arg-type]
+    return ExchangeRow(name * 16, kind, "north", state, open=True, wake_at=1, begun_at=1, note=Note(8, "USD"))  # type: ignore[arg-type]
 
 
 def paid(*serials: bytes) -> payment.Payment:
@@ -24,7 +24,9 @@ def paid(*serials: bytes) -> payment.Payment:
 async def store(tmp_path: Path) -> AsyncIterator[WalletStore]:
     async with WalletStore(tmp_path / "wallet.db") as store:
         await store.save_bank(BankRow("north", "address", b"keyset", None, None, None))
-        await store.save(exchange(state=withdrawal.Issued(24, 0)), [withdrawal.KeepCoins(b"w" * 16, COINS)], VALUES)
+        await store.save(
+            exchange(state=withdrawal.Issued(24, 0)), [withdrawal.KeepCoins(b"w" * 16, tuple(enumerate(COINS)))], VALUES
+        )
         yield store
 
 

@@ -13,7 +13,8 @@ from protocol.messages import Catalog, Signed
 from protocol.refusals import Refusal
 from protocol.signatures import Domain
 from protocol.wallet import payment
-from tests.agents.world import BANK, SHOP, Town, cash, simulated
+from protocol.wallet.paying import open_catalog
+from tests.agents.world import BANK, SHOP, Town, cash
 from tests.simulation.clock import HOUR_MS, VirtualClock
 from tests.simulation.network import Network
 
@@ -25,7 +26,7 @@ async def test_an_open_shop_announces_its_catalogue_under_the_banks_certificate(
     assert announced.retain
     catalog = Catalog.decode(Signed.decode(announced.payload).check(town.shop._keys.public, Domain.CATALOG))
     assert [(item.sku, item.price) for item in catalog.items] == [("novel", 13), ("card", 5)]
-    assert paying.open_catalog(SHOP, announced.payload, town.keyset).certificate.account == town.shop_number
+    assert open_catalog(SHOP, announced.payload, town.keyset).certificate.account == town.shop_number
     await town.stop_shop()
     assert network.heard(topics.status(SHOP))[-1].payload == b"gone"
 
@@ -121,7 +122,7 @@ async def test_a_request_that_comes_before_the_shop_is_open_is_dropped(founded: 
     await founded.start_shop()
     settings, keys = founded.shop._settings, founded.shop._keys
     async with MerchantStore(founded.folder / "other.db") as store:
-        link = simulated(network)("other-presence", True, None)
+        link = network.link("other-presence", persistent=True)
         closed = MerchantAgent(settings, keys, {}, store, link, founded.clock, founded.entropy("other"))
         message = Incoming(topics.merchant_request(SHOP, "order", "x"), b"\1\2" + bytes(500))
         assert await closed.handle(message) is None

@@ -1,8 +1,8 @@
 import pytest
 
 from protocol.answer import Answer
-from protocol.coins import spend
 from protocol.codec import Message
+from protocol.coins import spend
 from protocol.envelope import seal
 from protocol.merchant import sale
 from protocol.messages import (
@@ -16,10 +16,11 @@ from protocol.messages import (
     Receipt,
     Signed,
     Verdict,
+    commit_to_coins,
 )
 from protocol.refusals import Refusal
-from protocol.wallet.paying import payment_info
-from tests.agents.byhand import Asking, Caller, Purse, client
+from protocol.wallet.paying import Payer, payment_info
+from tests.agents.byhand import EVIDENCE_KEY, Asking, Caller, Purse, client
 from tests.agents.world import BANK, SHOP, Town
 from tests.simulation.clock import HOUR_MS, VirtualClock
 from tests.simulation.network import Network
@@ -44,10 +45,11 @@ class Buyer(Caller):
         return Payreq.decode(Signed.decode((await self.order()).check()).statement)
 
     def payment(self, payreq: Payreq, purse: Purse, code: str = "word") -> tuple[PaymentInfo, PayRequest]:
-        info = payment_info(payreq, "sha-256", seed("salt")[:16], code)
+        payer = Payer("sha-256", seed("salt")[:16], code)
+        info = payment_info(payreq, payer, commit_to_coins(EVIDENCE_KEY, purse.coins))
         spent = tuple(spend(coin, key, info.digest) for coin, key in zip(purse.coins, purse.seeds, strict=True))
-        parcel = seal(self.town.keyset.envelope_key, "parcel", Parcel(info.digest, seed("evidence"), spent).encode())
-        return info, PayRequest(info.encode(), parcel)
+        parcel = seal(self.town.keyset.envelope_key, "parcel", Parcel(info.digest, EVIDENCE_KEY, spent).encode())
+        return info, PayRequest(info.encode(), parcel, payreq.salt)
 
     async def pay(self, network: Network, request: PayRequest) -> PayAnswer:
         """Pay and wait for the answer, which goes out over the network when the bank has decided."""
@@ -160,13 +162,21 @@ async def test_coins_that_the_bank_refuses_leave_the_offer_open_for_good_ones(
     assert isinstance(sold.state, sale.Sold)
 
 
-@pytest.mark.parametrize("field", [name for name in PaymentInfo.__struct_fields__ if not name.startswith("payer")])
+@pytest.mark.parametrize(
+    "field",
+    [name for name in PaymentInfo.__struct_fields__ if name not in ("payer_function", "payer_digest", "parcel")],
+)
 async def test_a_payment_that_is_not_what_was_offered_is_refused(buyer: Buyer, alice: Caller, field: str) -> None:
     info, request = buyer.payment(await buyer.offered(), await alice.withdraw(4, 1))
-    altered = PayRequest(alter(info, field).encode(), request.parcel)
+    altered = PayRequest(alter(info, field).encode(), request.parcel, request.salt)
     refusal = await buyer.refusal("pay", altered)
     assert refusal in (Refusal.PAYMENT_ALTERED, Refusal.UNKNOWN_SALE, Refusal.MALFORMED)
     assert await buyer.town.sales.deposits() == []
+
+
+async def test_who_does_not_know_the_orders_salt_gets_nothing(buyer: Buyer, alice: Caller) -> None:
+    _, request = buyer.payment(await buyer.offered(), await alice.withdraw(4, 1))
+    assert await buyer.refusal("pay", alter(request, "salt")) == Refusal.UNKNOWN_SALE
 
 
 async def test_a_sale_that_nobody_pays_lapses_and_takes_no_payment_any_more(
