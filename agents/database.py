@@ -48,6 +48,8 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if statement.strip():
+        raise ValueError(f"the schema ends in the middle of a statement: {statement.strip()[:60]}")
 
 
 class Database:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from broker.child import BrokerFailed
 from broker.mosquitto import NotInstalled
-from broker.port import LinkError
+from broker.port import LinkDown, LinkError
 from protocol.errors import PeerError
 from protocol.refusals import TABLE
 from protocol.topics import check_name
@@ -71,6 +71,8 @@ def told(command: Callable[_P, _T]) -> Callable[_P, _T]:
             return command(*args, **kwargs)
         except PeerError as error:
             fail(f"{TABLE[error.refusal].meaning} ({error.detail or error.refusal})")
+        except LinkDown as error:
+            fail(f"{error}. Is the broker running? `ecash broker run` starts one.")
         except _EXPECTED as error:
             fail(str(error))
         except BaseExceptionGroup as group:

@@ -46,7 +46,9 @@ class Commission(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
         for name, most in (("flat", MAX_AMOUNT), ("rate_ppm", PARTS), ("minimum", MAX_AMOUNT), ("maximum", MAX_AMOUNT)):
             value = getattr(self, name)
             if type(value) is not int or not 0 <= value <= most:
-                raise ValueError(f"a commission's {name} is an integer from 0 to {most}")
+                raise ValueError(
+                    f"a commission's {name.replace('_ppm', ' in parts per million')} is an integer from 0 to {most}"
+                )
         if 0 < self.maximum < self.minimum:
             raise ValueError("a commission's maximum is not less than its minimum")
 

@@ -26,10 +26,11 @@ from protocol.messages import (
     Verdict,
     WithdrawAnswer,
     WithdrawRequest,
+    commit_to_coins,
 )
 from protocol.signatures import Domain, public_key
 from protocol.wallet import withdrawal
-from protocol.wallet.paying import Ids, Shop, payment_info
+from protocol.wallet.paying import Ids, Payer, Shop, payment_info
 
 NOW: Final = 1_800_000_000_000
 HOUR: Final = 3_600_000
@@ -97,11 +98,11 @@ class Purse(NamedTuple):
     seeds: tuple[bytes, ...]
 
     @property
-    def by_serial(self) -> dict[bytes, Coin]:
-        return {coin.serial: coin for coin in self.coins}
+    def pairs(self) -> tuple[tuple[Coin, bytes], ...]:
+        return tuple(zip(self.coins, self.seeds, strict=True))
 
     def spend(self, digest: bytes) -> tuple[SpentCoin, ...]:
-        return tuple(spend(coin, key, digest) for coin, key in zip(self.coins, self.seeds, strict=True))
+        return tuple(spend(coin, key, digest) for coin, key in self.pairs)
 
 
 class World:
@@ -154,7 +155,7 @@ class World:
             deposit_before=NOW + DAY,
             keyset=self.keyset.hash,
         )
-        self.info = payment_info(self.payreq, "sha-256", seed("payer")[:16], "the payer's code")
+        self.info = payment_info(self.payreq, PAYER, commit_to_coins(EVIDENCE_KEY, self.purse.coins))
         self.account = Account(ACCOUNT, "merchant", SHOP, "The bookshop", "USD", self.shop_key)
         self.client = Account(7, "client", "", "Alice", "USD", public_key(self.client_seed))
 
@@ -174,7 +175,9 @@ class World:
         state = self.requested(denominations, request_id)
         request = withdrawal.write(self.root, self.ring, request_id, denominations, state.commission)
         answer = WithdrawAnswer(self.sign_blinded(request), state.amount, state.commission)
-        coins = withdrawal.unblind(self.root, self.ring, state, answer)
+        event = withdrawal.unblind(self.root, self.ring, state, answer, b"sealed")
+        assert isinstance(event, withdrawal.CoinsVerified)
+        coins = tuple(coin for _, coin in event.coins)
         return Purse(coins, tuple(self.root.coin(request_id, index) for index in range(len(values))))
 
     @property
@@ -184,7 +187,7 @@ class World:
 
     def parcel(self, info: PaymentInfo | None = None, purse: Purse | None = None) -> Parcel:
         digest = (info or self.info).digest
-        return Parcel(digest, seed("evidence"), (purse or self.purse).spend(digest))
+        return Parcel(digest, EVIDENCE_KEY, (purse or self.purse).spend(digest))
 
     def verdict(self, refusal: str = "", evidence: bytes = b"", info: PaymentInfo | None = None) -> Verdict:
         about = info or self.info
@@ -204,7 +207,9 @@ class World:
         return Signed.make(self.identity_seed, Domain.VERDICT, verdict)
 
 
-IDS: Final = Ids(b"p" * 16, seed("pay answer"), b"i" * 16, seed("inquiry answer"), seed("evidence"))
+EVIDENCE_KEY: Final = seed("evidence")
+PAYER: Final = Payer("sha-256", seed("payer")[:16], "the payer's code")
+IDS: Final = Ids(b"p" * 16, seed("pay answer"), b"i" * 16, seed("inquiry answer"), EVIDENCE_KEY)
 
 
 @cache

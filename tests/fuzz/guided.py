@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import logging
 import random
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 def run_guided(seed: int, seconds: int) -> int:
     """Fuzz; libFuzzer ends the process itself, with the input in a file if something escapes."""
+    logging.disable(logging.ERROR)
     atheris = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["protocol", "agents"]):
         from .fuzz import try_one

@@ -79,22 +79,27 @@ class Process:
         """Wait for its end and for its last words; return its exit code."""
         async with asyncio.timeout(within_s):
             code = await self._process.wait()
-            await asyncio.gather(*self._reading)
+            await asyncio.wait(self._reading)
         return code
 
     def send(self, number: signal.Signals) -> None:
+        if not self.running:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)  # send_signal would ask for the exit code, which then nobody else is told
 
     async def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = PATIENCE_S) -> int:
         """Ask it to end, and return its exit code."""
-        if self.running:
-            self.send(number)
+        self.send(number)
         return await self.ended(within_s)
 
     async def sweep(self) -> None:
         """Leave nothing behind, whatever has become of the test."""
-        await self.stop(signal.SIGKILL)
+        try:
+            self.send(signal.SIGCONT)
+            await self.stop(within_s=5)  # so that a broker's parent can end the broker
+        except TimeoutError:
+            await self.stop(signal.SIGKILL)
 
 
 class Finished(NamedTuple):

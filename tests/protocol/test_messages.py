@@ -2,7 +2,7 @@ import hashlib
 import hmac
 from itertools import pairwise
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 import msgspec.inspect as shape
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,15 +10,21 @@ from hypothesis import strategies as st
 
 from protocol.answer import open_secret, seal_secret
 from protocol.codec import Message
-from protocol.coins import MAX_COINS, Evidence
+from protocol.coins import MAX_COINS, Coin, Evidence, SpentCoin
+from protocol.envelope import EnvelopePrivateKey, Letter, Suite, open_letter, seal, seal_letter
 from protocol.errors import PeerError
 from protocol.messages import (
     HASH_FUNCTIONS,
+    PARCEL,
+    DepositRequest,
     Exhibits,
     Item,
+    Parcel,
     PaymentInfo,
+    PayRequest,
     Signed,
     Verdict,
+    commit_to_coins,
     order_digest,
     order_line_hash,
     payer_digest,
@@ -26,7 +32,7 @@ from protocol.messages import (
 from protocol.refusals import Refusal
 from protocol.signatures import Domain, public_key
 from tests import shapes
-from tests.world import World, alter, seed
+from tests.world import NOW, World, alter, seed
 
 TYPES = shapes.message_types()
 FIELDS = [(kind, index) for kind in TYPES for index in range(len(shapes.fields(kind)))]
@@ -160,6 +166,51 @@ def test_every_field_of_the_payment_information_is_in_its_digest(world: World) -
     infos = [world.info, *(alter(world.info, field) for field in PaymentInfo.__struct_fields__)]
     assert len({info.digest for info in infos}) == len(infos)
     assert world.info.digest == hashlib.sha256(b"ecash/v1 payment\0" + world.info.encode()).digest()
+
+
+def test_a_parcel_is_committed_to_by_its_key_and_its_coins_in_any_order(world: World) -> None:
+    one, two, three = world.purse.coins
+    encoded = b"".join(sorted(coin.encode() for coin in world.purse.coins))
+    expected = hashlib.sha256(b"ecash/v1 parcel\0" + seed("evidence") + encoded).digest()
+    assert commit_to_coins(seed("evidence"), (one, two, three)) == expected
+    assert commit_to_coins(seed("evidence"), (three, one, two)) == expected
+    assert world.parcel().commitment == world.info.parcel == expected
+
+
+def test_another_key_and_other_coins_have_another_commitment(world: World) -> None:
+    one, two, three = world.purse.coins
+    other = world.withdraw(100, request_id=b"another" + bytes(9)).coins[0]
+    commitments = [
+        commit_to_coins(seed("evidence"), (one, two, three)),
+        commit_to_coins(seed("other"), (one, two, three)),
+        commit_to_coins(seed("evidence"), (one, two)),
+        commit_to_coins(seed("evidence"), (one, two, three, three)),
+        commit_to_coins(seed("evidence"), (other, two, three)),
+        *(commit_to_coins(seed("evidence"), (alter(one, field), two, three)) for field in Coin.__struct_fields__),
+        commit_to_coins(seed("evidence"), ()),
+    ]
+    assert len(set(commitments)) == len(commitments)
+
+
+def test_the_commitment_is_to_the_coins_and_not_to_how_they_were_spent(world: World) -> None:
+    parcel = world.parcel()
+    elsewhere = Parcel(seed("another payment"), parcel.evidence_key, world.purse.spend(seed("another payment")))
+    assert elsewhere.commitment == parcel.commitment
+
+
+@pytest.mark.parametrize("suite", Suite)
+def test_a_payment_of_the_most_coins_fits_into_its_envelopes(suite: Suite, world: World) -> None:
+    size = {Suite.X25519: 32, Suite.MLKEM768_X25519: 96}[suite]
+    bank = EnvelopePrivateKey(suite, (seed("one") + seed("two") + seed("three"))[:size])
+    spent = SpentCoin(Coin(b"d" * 32, b"s" * 32, b"c" * 256), b"x" * 64)
+    parcel = Parcel(world.info.digest, seed("evidence"), (spent,) * MAX_COINS)
+    sealed = seal(bank.public, PARCEL, parcel.encode())
+    assert Parcel.decode(bank.open(sealed, PARCEL)) == parcel
+    info = world.info.encode()
+    for kind, body in (("pay", PayRequest(info, sealed, SALT)), ("deposit", DepositRequest(info, sealed))):
+        assert type(body).decode(body.encode()) == body
+        letter = Letter(kind, b"r" * 16, NOW, seed("answer"), b"", body.encode())
+        assert open_letter(bank, seal_letter(bank.public, letter, None), kind) == letter
 
 
 @pytest.mark.parametrize("count", [1, 190, 194, MAX_COINS])

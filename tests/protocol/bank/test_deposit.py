@@ -26,13 +26,14 @@ from protocol.bank.deposit import (
 )
 from protocol.bank.desk import Account, Committed, Contradicted, New, Post, Refused
 from protocol.bank.ledger import Conflict, Payment, Spending, deposit_entries
-from protocol.coins import Evidence, SpentCoin
+from protocol.coins import Coin, Evidence, SpentCoin, spend
 from protocol.commission import Commission
 from protocol.envelope import open_letter, seal
 from protocol.errors import PeerError
 from protocol.keyset import KeyRing, Limits
 from protocol.machine import State
 from protocol.messages import (
+    PARCEL,
     DepositAnswer,
     DepositRequest,
     Exhibits,
@@ -42,13 +43,16 @@ from protocol.messages import (
     Receipt,
     Signed,
     Verdict,
+    commit_to_coins,
 )
 from protocol.refusals import Refusal
 from protocol.signatures import Domain
-from protocol.wallet.paying import PARCEL, read_receipt, read_verdict, write_payment
-from protocol.wallet.payment import PAY, ReceiptArrived, RefusalByBank
+from protocol.wallet.paying import read_receipt, read_verdict, write_payment
+from protocol.wallet.payment import PAY, Paying, ReceiptArrived, RefusalByBank, ReleaseCoins, SpendCoins
+from protocol.wallet.payment import Refused as PaymentRefused
+from protocol.wallet.payment import step as pay_step
 from tests.conformance.machine import MachineConformance
-from tests.world import BANK, DAY, IDS, NOW, World, alter, altered, seed
+from tests.world import BANK, DAY, EVIDENCE_KEY, IDS, NOW, PAYER, World, alter, altered, seed
 from tests.world import world as make_world
 
 WORLD = make_world()
@@ -220,22 +224,30 @@ def refusal_of(info: PaymentInfo, parcel: Parcel, now: int = NOW, ring: KeyRing 
     return caught.value.refusal
 
 
-def with_coins(*coins: SpentCoin) -> Parcel:
-    return Parcel(INFO.digest, PARCEL_OF.evidence_key, coins)
+SEEDS = dict(zip((coin.serial for coin in WORLD.purse.coins), WORLD.purse.seeds, strict=True))
 
 
-def with_coin(coin: SpentCoin) -> Parcel:
-    """The parcel with another first coin."""
-    return with_coins(coin, *PARCEL_OF.coins[1:])
+def paid_with(*coins: Coin, **fields: Any) -> tuple[PaymentInfo, Parcel]:
+    """A payment whose payer commits to whatever coins these are, and spends them with the keys that it has."""
+    info: PaymentInfo = msgspec.structs.replace(INFO, parcel=commit_to_coins(EVIDENCE_KEY, coins), **fields)
+    spent = tuple(spend(coin, SEEDS.get(coin.serial, seed("no key")), info.digest) for coin in coins)
+    return info, Parcel(info.digest, EVIDENCE_KEY, spent)
 
 
-FIRST = PARCEL_OF.coins[0]
-EURO = WORLD.withdraw(100, currency="EUR").spend(INFO.digest)[0]
-UNKNOWN = with_coin(SpentCoin(alter(FIRST.coin, "denomination", bytes(32)), FIRST.spend))
-BAD_COIN = with_coin(SpentCoin(alter(FIRST.coin, "signature"), FIRST.spend))
-BAD_SPEND = with_coin(alter(FIRST, "spend"))
+def forging(index: int, info: PaymentInfo, parcel: Parcel) -> tuple[PaymentInfo, Parcel]:
+    """The payment, with a wrong signature by the coin at this index."""
+    spent = list(parcel.coins)
+    spent[index] = alter(spent[index], "spend")
+    return info, alter(parcel, "coins", tuple(spent))
+
+
+ONE, TWO, FIVE = WORLD.purse.coins
+EURO = WORLD.withdraw(100, currency="EUR").coins[0]
+UNKNOWN = alter(ONE, "denomination", bytes(32))
+FORGED = alter(ONE, "signature")
+FRESH = alter(FORGED, "serial", seed("a serial number of its own"))
 CLOSED = NOW + 10 * DAY  # every denomination's spend-until
-LASTING = msgspec.structs.replace(INFO, deposit_before=CLOSED + 1)
+LASTING = CLOSED + 1
 EXPIRED = INFO.deposit_before
 
 
@@ -244,58 +256,64 @@ def test_good_coins_pass() -> None:
     assert examine(INFO, opens(PARCEL_OF), WORLD.ring, EXPIRED - 1) == EXAMINED
 
 
-FAULTS: list[tuple[str, Parcel, int, Refusal]] = [
-    ("too late", PARCEL_OF, EXPIRED, Refusal.PAYMENT_EXPIRED),
-    ("another payment's coins", alter(PARCEL_OF, "digest"), NOW, Refusal.PAYMENT_ALTERED),
-    ("unknown denomination", UNKNOWN, NOW, Refusal.UNKNOWN_DENOMINATION),
-    ("closed denominations", PARCEL_OF, CLOSED, Refusal.DENOMINATION_CLOSED),
-    ("coin in another currency", with_coin(EURO), NOW, Refusal.WRONG_CURRENCY),
-    ("one coin twice", with_coins(FIRST, FIRST, *PARCEL_OF.coins), NOW, Refusal.DUPLICATE_COIN),
-    ("too few coins", with_coins(*PARCEL_OF.coins[1:]), NOW, Refusal.AMOUNT_MISMATCH),
-    ("forged coin", BAD_COIN, NOW, Refusal.BAD_COIN),
-    ("forged spending", BAD_SPEND, NOW, Refusal.BAD_SPEND_SIGNATURE),
+def test_a_parcel_may_hold_its_coins_in_any_order() -> None:
+    info, parcel = paid_with(FIVE, ONE, TWO)
+    assert info == INFO
+    assert examine(info, opens(parcel), WORLD.ring, NOW).totals == TOTALS
+
+
+FAULTS: list[tuple[str, tuple[PaymentInfo, Parcel], int, Refusal]] = [
+    ("too late", (INFO, PARCEL_OF), EXPIRED, Refusal.PAYMENT_EXPIRED),
+    ("another payment's coins", (INFO, alter(PARCEL_OF, "digest")), NOW, Refusal.PAYMENT_ALTERED),
+    ("another evidence key", (INFO, alter(PARCEL_OF, "evidence_key")), NOW, Refusal.PAYMENT_ALTERED),
+    ("unknown denomination", paid_with(UNKNOWN, TWO, FIVE), NOW, Refusal.UNKNOWN_DENOMINATION),
+    ("closed", paid_with(ONE, TWO, FIVE, deposit_before=LASTING), CLOSED, Refusal.DENOMINATION_CLOSED),
+    ("coin in another currency", paid_with(EURO, TWO, FIVE), NOW, Refusal.WRONG_CURRENCY),
+    ("one coin twice", paid_with(ONE, ONE, ONE, FIVE), NOW, Refusal.DUPLICATE_COIN),
+    ("too few coins", paid_with(TWO, FIVE), NOW, Refusal.AMOUNT_MISMATCH),
+    ("forged coin", paid_with(FORGED, TWO, FIVE), NOW, Refusal.BAD_COIN),
+    ("forged spending", forging(0, INFO, PARCEL_OF), NOW, Refusal.BAD_SPEND_SIGNATURE),
+    ("last spending forged", forging(2, INFO, PARCEL_OF), NOW, Refusal.BAD_SPEND_SIGNATURE),
 ]
 
 
-@pytest.mark.parametrize(("parcel", "now", "refusal"), [fault[1:] for fault in FAULTS], ids=[f[0] for f in FAULTS])
-def test_a_fault_is_refused(parcel: Parcel, now: int, refusal: Refusal) -> None:
-    assert refusal_at(parcel, now) is refusal
-
-
-def refusal_at(parcel: Parcel, now: int) -> Refusal:
-    """What is refused at this time; when the denominations are closed, of a payment that may still be deposited."""
-    if now < CLOSED:
-        return refusal_of(INFO, parcel, now)
-    digest = LASTING.digest if parcel.digest == INFO.digest else parcel.digest
-    return refusal_of(LASTING, alter(parcel, "digest", digest), now)
+@pytest.mark.parametrize(("payment", "now", "refusal"), [one[1:] for one in FAULTS], ids=[one[0] for one in FAULTS])
+def test_a_fault_is_refused(payment: tuple[PaymentInfo, Parcel], now: int, refusal: Refusal) -> None:
+    assert refusal_of(*payment, now) is refusal
 
 
 def test_the_refusals_of_an_examination_stand_in_the_order_of_the_table() -> None:
     told = [refusal for _, _, _, refusal in FAULTS if refusal is not Refusal.WRONG_CURRENCY]
     order = list(Refusal)
-    assert all(order.index(one) < order.index(other) for one, other in pairwise(told))
+    assert all(order.index(one) <= order.index(other) for one, other in pairwise(told))
 
 
-PRECEDENCE: list[tuple[str, Parcel, int, Refusal]] = [
+PRECEDENCE: list[tuple[str, tuple[PaymentInfo, Parcel], int, Refusal]] = [
     (
         "altered before unknown denomination",
-        alter(UNKNOWN, "digest"),
-        CLOSED,
+        (INFO, paid_with(UNKNOWN, TWO, FIVE)[1]),
+        NOW,
         Refusal.PAYMENT_ALTERED,
     ),
-    ("unknown denomination before closed ones", UNKNOWN, CLOSED, Refusal.UNKNOWN_DENOMINATION),
-    ("closed before another currency", with_coin(EURO), CLOSED, Refusal.DENOMINATION_CLOSED),
-    ("another currency before a coin twice", with_coins(EURO, EURO), NOW, Refusal.WRONG_CURRENCY),
-    ("a coin twice before the amount", with_coins(FIRST, FIRST), NOW, Refusal.DUPLICATE_COIN),
-    ("the amount before a forged coin", with_coins(BAD_COIN.coins[0]), NOW, Refusal.AMOUNT_MISMATCH),
-    ("expiry before everything", alter(BAD_COIN, "digest"), EXPIRED, Refusal.PAYMENT_EXPIRED),
+    (
+        "unknown denomination before closed ones",
+        paid_with(UNKNOWN, TWO, FIVE, deposit_before=LASTING),
+        CLOSED,
+        Refusal.UNKNOWN_DENOMINATION,
+    ),
+    (
+        "closed before another currency",
+        paid_with(EURO, TWO, FIVE, deposit_before=LASTING),
+        CLOSED,
+        Refusal.DENOMINATION_CLOSED,
+    ),
+    ("another currency before a coin twice", paid_with(EURO, EURO), NOW, Refusal.WRONG_CURRENCY),
+    ("a coin twice before the amount", paid_with(ONE, ONE), NOW, Refusal.DUPLICATE_COIN),
+    ("the amount before a forged coin", paid_with(FORGED), NOW, Refusal.AMOUNT_MISMATCH),
+    ("expiry before everything", (INFO, alter(paid_with(FORGED)[1], "digest")), EXPIRED, Refusal.PAYMENT_EXPIRED),
     (
         "a forged coin before an earlier forged spending",
-        with_coins(
-            alter(FIRST, "spend"),
-            alter(PARCEL_OF.coins[1], "coin", alter(PARCEL_OF.coins[1].coin, "signature")),
-            PARCEL_OF.coins[2],
-        ),
+        forging(0, *paid_with(ONE, alter(TWO, "signature"), FIVE)),
         NOW,
         Refusal.BAD_COIN,
     ),
@@ -303,10 +321,10 @@ PRECEDENCE: list[tuple[str, Parcel, int, Refusal]] = [
 
 
 @pytest.mark.parametrize(
-    ("parcel", "now", "refusal"), [one[1:] for one in PRECEDENCE], ids=[one[0] for one in PRECEDENCE]
+    ("payment", "now", "refusal"), [one[1:] for one in PRECEDENCE], ids=[one[0] for one in PRECEDENCE]
 )
-def test_of_several_faults_one_precedes(parcel: Parcel, now: int, refusal: Refusal) -> None:
-    assert refusal_at(parcel, now) is refusal
+def test_of_several_faults_one_precedes(payment: tuple[PaymentInfo, Parcel], now: int, refusal: Refusal) -> None:
+    assert refusal_of(*payment, now) is refusal
 
 
 @pytest.mark.parametrize("field", PaymentInfo.__struct_fields__)
@@ -319,25 +337,76 @@ def test_a_merchant_that_could_address_the_parcel_anew_would_still_get_nothing(f
     """Even with the digest of the altered payment on the parcel, the coins themselves were spent on the true one."""
     info = alter(INFO, field)
     refusal = refusal_of(info, alter(PARCEL_OF, "digest", info.digest))
-    expected = {"currency": Refusal.WRONG_CURRENCY, "amount": Refusal.AMOUNT_MISMATCH}
+    expected = {
+        "currency": Refusal.WRONG_CURRENCY,
+        "amount": Refusal.AMOUNT_MISMATCH,
+        "parcel": Refusal.PAYMENT_ALTERED,
+    }
     assert refusal is expected.get(field, Refusal.BAD_SPEND_SIGNATURE)
 
 
 @pytest.mark.parametrize("index", range(3))
 @pytest.mark.parametrize("field", ["serial", "signature"])
-def test_any_coin_altered_is_bad(index: int, field: str) -> None:
-    coins = list(PARCEL_OF.coins)
-    coins[index] = alter(coins[index], "coin", alter(coins[index].coin, field))
-    assert refusal_of(INFO, with_coins(*coins)) is Refusal.BAD_COIN
+def test_any_coin_altered_is_altered_and_one_committed_to_is_bad(index: int, field: str) -> None:
+    coins = list(WORLD.purse.coins)
+    coins[index] = alter(coins[index], field)
+    info, parcel = paid_with(*coins)
+    assert refusal_of(info, parcel) is Refusal.BAD_COIN
+    assert refusal_of(INFO, alter(parcel, "digest", INFO.digest)) is Refusal.PAYMENT_ALTERED
 
 
 def test_a_coin_is_not_worth_more_by_naming_another_denomination() -> None:
-    cheap = WORLD.withdraw(100, 100, 100, request_id=b"c" * 16).spend(INFO.digest)
+    cheap = WORLD.withdraw(100, 100, 100, request_id=b"c" * 16).coins
     inflated = [
-        SpentCoin(alter(spent.coin, "denomination", WORLD.ids["USD", value]), spent.spend)
-        for spent, value in zip(cheap, (100, 200, 500), strict=True)
+        alter(coin, "denomination", WORLD.ids["USD", value]) for coin, value in zip(cheap, (100, 200, 500), strict=True)
     ]
-    assert refusal_of(INFO, with_coins(*inflated)) is Refusal.BAD_COIN
+    assert refusal_of(*paid_with(*inflated)) is Refusal.BAD_COIN
+
+
+# ---------------------------------------------------------------- a merchant that substitutes a parcel of its own
+
+
+OWN_KEY = seed("the merchant's own evidence key")
+
+
+def own_coins(*, key: bytes = OWN_KEY) -> Parcel:
+    """A parcel for the payer's payment, with coins of the merchant's own, and its own evidence key."""
+    purse = WORLD.withdraw(100, 200, 500, request_id=b"merchant" + bytes(8))
+    return Parcel(INFO.digest, key, purse.spend(INFO.digest))
+
+
+SUBSTITUTES = {
+    "its own coins": own_coins(),
+    "its own coins, the payer's key": own_coins(key=EVIDENCE_KEY),
+    "coins of nobody": Parcel(INFO.digest, OWN_KEY, (SpentCoin(FRESH, bytes(64)),)),
+    "the payer's coins, its own key": alter(PARCEL_OF, "evidence_key", OWN_KEY),
+    "the payer's coins but one": alter(PARCEL_OF, "coins", PARCEL_OF.coins[1:]),
+    "one coin exchanged": alter(PARCEL_OF, "coins", (own_coins().coins[0], *PARCEL_OF.coins[1:])),
+    "one coin more": alter(PARCEL_OF, "coins", (*PARCEL_OF.coins, own_coins().coins[0])),
+}
+
+
+@pytest.mark.parametrize("name", SUBSTITUTES)
+def test_a_merchant_that_substitutes_a_parcel_leaves_the_payers_coins_free(world: World, name: str) -> None:
+    """Coins that the merchant has spent before would make a verdict whose evidence the payer cannot read.
+
+    The payer, without evidence, would have to set its own coins aside; so the bank looks at the commitment first.
+    """
+    _, payment = write_payment(world.payreq, PAYER, world.shop, world.keyset, world.purse.pairs, IDS)
+    assert payment.digest == INFO.digest
+
+    refusal = refusal_of(INFO, SUBSTITUTES[name])
+    assert refusal is Refusal.PAYMENT_ALTERED
+    _, effects = run(New(), CoinsBad(INFO, refusal, NOW))
+    post, verdict, _ = verdict_of(effects)
+    assert (post.spent, verdict.evidence) == ((), b"")
+
+    signed = Signed.decode(DepositAnswer.decode(post.body).verdict)
+    told = read_verdict(signed, world.identity, payment, EVIDENCE_KEY, ())
+    assert told == RefusalByBank(signed.encode(), Refusal.PAYMENT_ALTERED, (), proven=True)
+    ended, freed = pay_step(Paying(payment, 1), told)
+    assert isinstance(ended, PaymentRefused)
+    assert freed == (SpendCoins(()), ReleaseCoins(payment.serials))
 
 
 def test_a_commission_above_the_amount_is_refused_and_one_as_high_leaves_nothing() -> None:
@@ -368,7 +437,7 @@ def test_a_parcel_that_does_not_open_is_bad(world: World, name: str) -> None:
 
 def test_coins_travel_from_withdrawal_to_receipt(world: World) -> None:
     purse = world.withdraw(500, 200, 100, request_id=b"journey" + bytes(9))
-    payment = write_payment(world.info, world.shop, world.keyset, purse.by_serial, purse.seeds, IDS)
+    _, payment = write_payment(world.payreq, PAYER, world.shop, world.keyset, purse.pairs, IDS)
 
     paid = PayRequest.decode(open_letter(world.shop_envelope, payment.pay, PAY).body)
     deposit = DepositRequest(paid.info, paid.parcel)
@@ -390,7 +459,7 @@ def test_coins_travel_from_withdrawal_to_receipt(world: World) -> None:
     _, (refusing,) = run(posting, Contradicted(conflict, NOW))
     assert isinstance(refusing, Post)
     verdict = Signed.decode(DepositAnswer.decode(refusing.body).verdict)
-    told = read_verdict(verdict, world.identity, payment, IDS.evidence_key)
+    told = read_verdict(verdict, world.identity, payment, IDS.evidence_key, ())
     assert told == RefusalByBank(verdict.encode(), Refusal.ALREADY_SPENT, (purse.coins[0].serial,), proven=True)
 
 
@@ -403,7 +472,9 @@ def test_more_coins_than_the_bank_takes_in_one_payment_are_refused(world: World)
     assert refusal_of(INFO, PARCEL_OF, ring=ring) is Refusal.BAD_PARCEL
 
 
-@pytest.mark.parametrize("fields", [{"payer_function": "md5"}, {"payer_digest": bytes(48)}, {"order_digest": bytes(64)}])
+@pytest.mark.parametrize(
+    "fields", [{"payer_function": "md5"}, {"payer_digest": bytes(48)}, {"order_digest": bytes(64)}]
+)
 def test_hash_functions_off_the_list_or_with_digests_of_another_size_are_refused(fields: dict[str, Any]) -> None:
     info = msgspec.structs.replace(INFO, **fields)
     with pytest.raises(PeerError) as caught:

@@ -119,7 +119,7 @@ def test_payment_information_agrees_with_its_own_payment_request(world: World) -
     assert agrees(world.info, world.payreq)
 
 
-PAYERS_OWN = {"payer_function", "payer_digest"}
+PAYERS_OWN = {"payer_function", "payer_digest", "parcel"}
 
 
 @pytest.mark.parametrize("field", PaymentInfo.__struct_fields__)

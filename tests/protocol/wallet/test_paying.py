@@ -10,6 +10,7 @@ from protocol.coins import Evidence, check_coin, check_spend
 from protocol.envelope import open_letter
 from protocol.errors import PeerError
 from protocol.messages import (
+    PARCEL,
     Catalog,
     Certificate,
     Exhibits,
@@ -21,26 +22,24 @@ from protocol.messages import (
     Receipt,
     Signed,
     Verdict,
+    open_verdict,
     order_digest,
     payer_digest,
 )
 from protocol.refusals import Refusal
 from protocol.signatures import Domain
 from protocol.wallet.paying import (
-    PARCEL,
+    Payer,
     open_catalog,
     open_payreq,
-    open_verdict,
     payment_info,
     read_receipt,
     read_verdict,
     write_payment,
 )
 from protocol.wallet.payment import INQUIRE, PAY, Payment, ReceiptArrived, RefusalByBank
-from tests.world import BANK, DAY, HOUR, IDS, NOW, SHOP, World, alter, altered, seed
+from tests.world import BANK, DAY, EVIDENCE_KEY, HOUR, IDS, NOW, PAYER, SHOP, World, alter, altered, seed
 from tests.world import world as make_world
-
-EVIDENCE_KEY = seed("evidence")
 
 
 def refusal_of(call: Any, *arguments: Any) -> Refusal:
@@ -51,8 +50,7 @@ def refusal_of(call: Any, *arguments: Any) -> Refusal:
 
 @pytest.fixture
 def payment(world: World) -> Payment:
-    purse = world.purse
-    return write_payment(world.info, world.shop, world.keyset, purse.by_serial, purse.seeds, IDS)
+    return write_payment(world.payreq, PAYER, world.shop, world.keyset, world.purse.pairs, IDS)[1]
 
 
 # ---------------------------------------------------------------- catalogue
@@ -179,9 +177,9 @@ def test_a_payment_request_of_another_merchant_or_of_another_kind_is_refused(wor
 # ---------------------------------------------------------------- what is written
 
 
-def test_of_order_and_payer_the_payment_information_holds_hashes_only(world: World) -> None:
+def test_of_order_payer_and_coins_the_payment_information_holds_hashes_only(world: World) -> None:
     request, salt = world.payreq, seed("payer")[:16]
-    info = payment_info(request, "sha3-256", salt, "the payer's code")
+    info = payment_info(request, Payer("sha3-256", salt, "the payer's code"), seed("commitment"))
     assert info == PaymentInfo(
         currency=request.currency,
         amount=request.amount,
@@ -193,6 +191,7 @@ def test_of_order_and_payer_the_payment_information_holds_hashes_only(world: Wor
         payer_function="sha3-256",
         payer_digest=payer_digest("sha3-256", salt, request.payment_id, "the payer's code"),
         payment_id=request.payment_id,
+        parcel=seed("commitment"),
         deposit_before=request.deposit_before,
     )
     for secret in ("the payer's code", *request.order):
@@ -200,10 +199,15 @@ def test_of_order_and_payer_the_payment_information_holds_hashes_only(world: Wor
 
 
 def test_a_payer_names_a_hash_function_on_the_list(world: World) -> None:
-    assert refusal_of(payment_info, world.payreq, "md5", bytes(16), "code") is Refusal.MALFORMED
+    payer = Payer("md5", bytes(16), "code")
+    assert refusal_of(payment_info, world.payreq, payer, bytes(32)) is Refusal.MALFORMED
+    arguments = world.payreq, payer, world.shop, world.keyset, world.purse.pairs, IDS
+    assert refusal_of(write_payment, *arguments) is Refusal.MALFORMED
 
 
 def test_a_payment_is_ready_to_be_sent(world: World, payment: Payment) -> None:
+    info, again = write_payment(world.payreq, PAYER, world.shop, world.keyset, world.purse.pairs, IDS)
+    assert (info, again.digest) == (world.info, payment.digest)
     assert payment.digest == world.info.digest
     assert (payment.merchant, payment.bank) == (SHOP, BANK)
     assert payment.serials == tuple(coin.serial for coin in world.purse.coins)
@@ -216,6 +220,7 @@ def test_the_merchant_reads_the_payment_information_and_no_coin(world: World, pa
     assert (letter.sender, letter.deadline) == (b"", world.info.deposit_before)
     request = PayRequest.decode(letter.body)
     assert PaymentInfo.decode(request.info) == world.info
+    assert request.salt == world.payreq.salt
     assert refusal_of(world.shop_envelope.open, request.parcel, PARCEL) is Refusal.MALFORMED
     for coin in world.purse.coins:
         assert coin.serial not in letter.encode()
@@ -225,6 +230,7 @@ def test_the_bank_reads_the_coins_in_an_order_that_says_nothing(world: World, pa
     sealed = PayRequest.decode(open_letter(world.shop_envelope, payment.pay, PAY).body).parcel
     parcel = Parcel.decode(world.bank_envelope.open(sealed, PARCEL))
     assert (parcel.digest, parcel.evidence_key) == (payment.digest, IDS.evidence_key)
+    assert parcel.commitment == world.info.parcel
     serials = [spent.coin.serial for spent in parcel.coins]
     assert serials == sorted(payment.serials)
     for spent in parcel.coins:
@@ -240,9 +246,15 @@ def test_the_bank_is_asked_anonymously_by_one_of_the_coins(world: World, payment
     assert check_inquiry(request, letter.request_id, BANK) == world.info
 
 
-def test_each_coin_needs_its_seed(world: World) -> None:
-    with pytest.raises(ValueError, match="zip"):
-        write_payment(world.info, world.shop, world.keyset, world.purse.by_serial, world.purse.seeds[1:], IDS)
+def test_only_buyer_and_merchant_know_the_salt_that_fetches_the_goods(world: World, payment: Payment) -> None:
+    paid = PayRequest.decode(open_letter(world.shop_envelope, payment.pay, PAY).body)
+    seen_by_the_bank = [
+        paid.info,
+        world.bank_envelope.open(paid.parcel, PARCEL),
+        world.bank_envelope.open(payment.inquiry, INQUIRE),
+    ]
+    for plaintext in seen_by_the_bank:
+        assert world.payreq.salt not in plaintext
 
 
 # ---------------------------------------------------------------- verdict
@@ -271,8 +283,10 @@ def test_a_verdict_of_another_signer_kind_or_payment_is_refused(world: World) ->
     assert refusal_of(open_verdict, no_verdict, world.identity, digest) is Refusal.MALFORMED
 
 
-def read(world: World, payment: Payment, verdict: Verdict) -> ReceiptArrived | RefusalByBank:
-    return read_verdict(world.sign_verdict(verdict), world.identity, payment, EVIDENCE_KEY)
+def read(
+    world: World, payment: Payment, verdict: Verdict, refused: frozenset[bytes] = frozenset()
+) -> ReceiptArrived | RefusalByBank:
+    return read_verdict(world.sign_verdict(verdict), world.identity, payment, EVIDENCE_KEY, refused)
 
 
 def test_an_accepting_verdict_is_as_good_as_a_receipt(world: World, payment: Payment) -> None:
@@ -332,6 +346,26 @@ def test_a_bank_that_shows_no_valid_evidence_has_proven_nothing(world: World, pa
     event = read(world, payment, world.verdict(Refusal.ALREADY_SPENT, shown))
     assert isinstance(event, RefusalByBank)
     assert (event.refusal, event.spent, event.proven) == (Refusal.ALREADY_SPENT, (), False)
+
+
+def test_a_spending_on_a_payment_that_the_bank_itself_has_refused_is_no_evidence(
+    world: World, payment: Payment
+) -> None:
+    refused = frozenset({seed("an earlier payment")})
+    for shown in ((evidence(world, 0),), (evidence(world, 1, seed("a third payment")), evidence(world, 0))):
+        verdict = world.verdict(Refusal.ALREADY_SPENT, exhibits(world, *shown))
+        believed = read(world, payment, verdict)
+        assert isinstance(believed, RefusalByBank)
+        assert believed.proven
+        data = world.sign_verdict(verdict).encode()
+        assert read(world, payment, verdict, refused) == RefusalByBank(data, "already_spent", (), proven=False)
+
+
+def test_refused_payments_do_not_weaken_evidence_of_others(world: World, payment: Payment) -> None:
+    verdict = world.verdict(Refusal.ALREADY_SPENT, exhibits(world, evidence(world, 0)))
+    event = read(world, payment, verdict, frozenset({seed("a third payment"), payment.digest}))
+    assert isinstance(event, RefusalByBank)
+    assert (event.spent, event.proven) == ((payment.serials[0],), True)
 
 
 # ---------------------------------------------------------------- receipt

@@ -7,6 +7,7 @@ from protocol.refusals import Refusal
 from protocol.wallet.payment import (
     INQUIRE,
     PAY,
+    RECEIPT_PATIENCE_MS,
     TRANSITIONS,
     Asking,
     Begin,
@@ -27,6 +28,7 @@ from protocol.wallet.payment import (
     ReserveCoins,
     SetCoinsAside,
     SpendCoins,
+    Unreceipted,
     Waiting,
     step,
 )
@@ -37,6 +39,8 @@ ONE, TWO, THREE = seed("one"), seed("two"), seed("three")
 BEFORE = NOW + DAY
 PAYMENT = Payment(seed("digest"), SHOP, BANK, (ONE, TWO, THREE), BEFORE, b"p" * 16, b"pay", b"i" * 16, b"inquiry")
 ACCEPTED = ReceiptArrived(b"verdict", b"receipt")
+BANK_ALONE = ReceiptArrived(b"verdict", b"")
+PATIENCE_ENDS = BEFORE + RECEIPT_PATIENCE_MS
 SPENT = RefusalByBank(b"verdict", Refusal.ALREADY_SPENT, (TWO,), proven=True)
 EXPIRED = RefusalByBank(b"verdict", Refusal.PAYMENT_EXPIRED, (), proven=True)
 UNPROVEN = RefusalByBank(b"verdict", Refusal.ALREADY_SPENT, (), proven=False)
@@ -52,6 +56,7 @@ class TestPaymentMachine(StoredMachineConformance):
         Paying(PAYMENT, 9),
         Waiting(PAYMENT, Refusal.SALE_EXPIRED, "too late"),
         Asking(PAYMENT, 1),
+        Unreceipted(PAYMENT, b"verdict", 0),
         Paid(PAYMENT.digest, b"verdict", b"receipt"),
         Refused(PAYMENT.digest, b"verdict", Refusal.ALREADY_SPENT, 1),
         Released(PAYMENT.digest, b"verdict"),
@@ -61,8 +66,9 @@ class TestPaymentMachine(StoredMachineConformance):
         Begin(PAYMENT, NOW, 0),
         Overdue(NOW, 500),
         Overdue(BEFORE, 1000),
+        Overdue(PATIENCE_ENDS, 0),
         ACCEPTED,
-        ReceiptArrived(b"verdict", b""),
+        BANK_ALONE,
         SPENT,
         EXPIRED,
         UNPROVEN,
@@ -124,6 +130,11 @@ class TestAVerdictEndsThePayment:
     def test_accepted(self, state: PaymentState) -> None:
         assert step(state, ACCEPTED) == (Paid(PAYMENT.digest, b"verdict", b"receipt"), (SpendCoins((ONE, TWO, THREE)),))
 
+    def test_accepted_as_the_bank_alone_tells(self, state: PaymentState) -> None:
+        told, effects = step(state, BANK_ALONE)
+        assert told == Unreceipted(PAYMENT, b"verdict", 0)
+        assert effects == (SpendCoins((ONE, TWO, THREE)), WakeAt(0))
+
     def test_refused_with_evidence_against_one_coin(self, state: PaymentState) -> None:
         refused, effects = step(state, SPENT)
         assert refused == Refused(PAYMENT.digest, b"verdict", Refusal.ALREADY_SPENT, 1)
@@ -134,3 +145,37 @@ class TestAVerdictEndsThePayment:
 
     def test_refused_without_evidence(self, state: PaymentState) -> None:
         assert step(state, UNPROVEN) == (Disputed(PAYMENT, b"verdict"), (SetCoinsAside((ONE, TWO, THREE)),))
+
+
+# ---------------------------------------------------------------- accepted, but without a receipt
+
+
+UNRECEIPTED = Unreceipted(PAYMENT, b"verdict", 0)
+
+
+def test_the_merchant_is_asked_on_for_the_receipt_with_the_same_bytes() -> None:
+    state, effects = step(UNRECEIPTED, Overdue(BEFORE, 1000))
+    assert state == Unreceipted(PAYMENT, b"verdict", 1)
+    assert effects == (Send(SHOP, PAY, PAYMENT.pay_id, b"pay", 0), WakeAt(BEFORE + 1000))
+    state, effects = step(Unreceipted(PAYMENT, b"verdict", 9), Overdue(PATIENCE_ENDS - 1, 0))
+    assert state == Unreceipted(PAYMENT, b"verdict", 10)
+    assert effects == (Send(SHOP, PAY, PAYMENT.pay_id, b"pay", 9), WakeAt(PATIENCE_ENDS - 1 + 30_000))
+
+
+def test_the_receipt_ends_the_asking_and_no_coin_is_spent_twice() -> None:
+    assert step(UNRECEIPTED, ReceiptArrived(b"verdict", b"receipt")) == (
+        Paid(PAYMENT.digest, b"verdict", b"receipt"),
+        (),
+    )
+
+
+@pytest.mark.parametrize("now", [PATIENCE_ENDS, PATIENCE_ENDS + DAY])
+def test_patience_ends_and_the_banks_verdict_is_all_there_is(now: int) -> None:
+    assert step(UNRECEIPTED, Overdue(now, 0)) == (Paid(PAYMENT.digest, b"verdict", b""), ())
+
+
+@pytest.mark.parametrize(
+    "event", [BANK_ALONE, SPENT, EXPIRED, UNPROVEN, RefusalByMerchant("sale_expired", "")], ids=repr
+)
+def test_what_the_bank_has_accepted_is_paid_whatever_is_said_later(event: PaymentEvent) -> None:
+    assert step(UNRECEIPTED, event) == (UNRECEIPTED, ())

@@ -10,6 +10,7 @@ from protocol.errors import PeerError
 from protocol.machine import Overdue, Send, State, WakeAt
 from protocol.messages import WithdrawAnswer
 from protocol.refusals import Refusal
+from protocol.signatures import public_key
 from protocol.wallet.withdrawal import (
     KIND,
     TRANSITIONS,
@@ -54,7 +55,7 @@ class TestWithdrawalMachine(StoredMachineConformance):
         Begin(BANK, REQUEST_ID, b"sealed", DENOMINATIONS, 300, 3, NOW, 0),
         Overdue(NOW, 500),
         CoinsVerified(()),
-        AnswerWrong(b"answer", "a signature is wrong"),
+        AnswerWrong(b"answer", "a signature is wrong", ()),
         RefusalArrived(Refusal.INSUFFICIENT_FUNDS, "not enough"),
     )
 
@@ -72,12 +73,16 @@ def test_the_request_is_sent_and_repeated_as_it_is_until_it_is_answered() -> Non
 
 
 def test_verified_coins_are_kept(world: World) -> None:
-    coins = world.purse.coins
+    coins = tuple(enumerate(world.purse.coins))
     assert step(REQUESTED, CoinsVerified(coins)) == (Issued(300, 3), (KeepCoins(REQUEST_ID, coins),))
 
 
-def test_a_wrong_answer_is_kept_as_evidence_and_no_coin_is_counted() -> None:
-    assert step(REQUESTED, AnswerWrong(b"answer", "why")) == (Disputed(b"sealed", b"answer", "why"), ())
+def test_a_wrong_answer_is_kept_as_evidence_and_the_coins_that_verified_count(world: World) -> None:
+    """The account was debited for them: dropping them would be the wallet's loss."""
+    good = ((0, world.purse.coins[0]), (2, world.purse.coins[2]))
+    disputed = Disputed(b"sealed", b"answer", "why")
+    assert step(REQUESTED, AnswerWrong(b"answer", "why", good)) == (disputed, (KeepCoins(REQUEST_ID, good),))
+    assert step(disputed, CoinsVerified(tuple(enumerate(world.purse.coins)))) == (disputed, ())
 
 
 def test_a_refusal_ends_the_withdrawal() -> None:
@@ -116,33 +121,52 @@ class TestWhatIsWrittenAndUnblinded:
         assert caught.value.refusal is Refusal.UNKNOWN_DENOMINATION
 
     def test_the_answer_makes_coins_that_verify(self, world: World, state: Requested, answer: WithdrawAnswer) -> None:
-        coins = unblind(world.root, world.ring, state, answer)
-        assert tuple(coin.denomination for coin in coins) == state.denominations
-        for coin in coins:
+        event = unblind(world.root, world.ring, state, answer, b"answer")
+        assert isinstance(event, CoinsVerified)
+        assert [index for index, _ in event.coins] == [0, 1]
+        assert tuple(coin.denomination for _, coin in event.coins) == state.denominations
+        for index, coin in event.coins:
             check_coin(world.ring.key(coin.denomination), coin)
+            assert coin.serial == public_key(world.root.coin(REQUEST_ID, index))
+
+    def wrong(self, world: World, state: Requested, answer: WithdrawAnswer) -> AnswerWrong:
+        event = unblind(world.root, world.ring, state, answer, b"answer")
+        assert isinstance(event, AnswerWrong)
+        assert event.answer == b"answer"
+        for index, coin in event.coins:
+            assert coin.denomination == state.denominations[index]
+            check_coin(world.ring.key(coin.denomination), coin)
+        return event
 
     @pytest.mark.parametrize("field", ["amount", "commission"])
-    def test_another_sum_is_refused(self, world: World, state: Requested, answer: WithdrawAnswer, field: str) -> None:
-        changed = msgspec.structs.replace(answer, **{field: altered(getattr(answer, field))})
-        with pytest.raises(PeerError) as caught:
-            unblind(world.root, world.ring, state, changed)
-        assert caught.value.refusal is Refusal.AMOUNT_MISMATCH
-
-    @pytest.mark.parametrize("count", [0, 1, 3])
-    def test_too_few_or_too_many_signatures_are_refused(
-        self, world: World, state: Requested, answer: WithdrawAnswer, count: int
+    def test_another_sum_is_disputed_and_the_coins_are_kept(
+        self, world: World, state: Requested, answer: WithdrawAnswer, field: str
     ) -> None:
-        changed = msgspec.structs.replace(answer, signatures=(answer.signatures * 2)[:count])
-        with pytest.raises(PeerError) as caught:
-            unblind(world.root, world.ring, state, changed)
-        assert caught.value.refusal is Refusal.AMOUNT_MISMATCH
+        changed = msgspec.structs.replace(answer, **{field: altered(getattr(answer, field))})
+        event = self.wrong(world, state, changed)
+        assert event.detail == f"the bank debited {changed.amount} and {changed.commission}"
+        assert [index for index, _ in event.coins] == [0, 1]
 
-    def test_signatures_in_another_order_or_altered_are_refused(
+    @pytest.mark.parametrize(("count", "kept"), [(0, []), (1, [0]), (3, [0, 1])])
+    def test_too_few_or_too_many_signatures_are_disputed(
+        self, world: World, state: Requested, answer: WithdrawAnswer, count: int, kept: list[int]
+    ) -> None:
+        event = self.wrong(world, state, msgspec.structs.replace(answer, signatures=(answer.signatures * 2)[:count]))
+        assert event.detail == f"{count} signatures came for 2 coins"
+        assert [index for index, _ in event.coins] == kept
+
+    def test_a_wrong_signature_costs_its_own_coin_and_no_other(
         self, world: World, state: Requested, answer: WithdrawAnswer
     ) -> None:
         first, second = answer.signatures
         key: PublicKey = world.ring.key(state.denominations[0])
-        for wrong in ((second, first), (altered(first), second), (first, bytes(256)), (key.n.to_bytes(256), second)):
-            with pytest.raises(PeerError) as caught:
-                unblind(world.root, world.ring, state, msgspec.structs.replace(answer, signatures=wrong))
-            assert caught.value.refusal is Refusal.BAD_COIN
+        tried = [
+            ((second, first), []),
+            ((altered(first), second), [1]),
+            ((first, bytes(256)), [0]),
+            ((key.n.to_bytes(256), second), [1]),
+        ]
+        for signatures, kept in tried:
+            event = self.wrong(world, state, msgspec.structs.replace(answer, signatures=signatures))
+            assert event.detail.startswith("coin ")
+            assert [index for index, _ in event.coins] == kept
