@@ -97,6 +97,8 @@ class Connection(aiomqtt.Client):
         self._order: deque[Ticket] = deque()
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._lost = asyncio.Event()
+        for outcome in (self._connected, self._disconnected):
+            outcome.add_done_callback(_note)  # how it ends is told by what we raise; asyncio need not complain
 
     @property
     def alive(self) -> bool:
@@ -282,3 +284,8 @@ def _refusal_to_publish(code: ReasonCode) -> LinkError | None:
     if code.value in _FORBIDDEN:
         return NotAuthorized(f"the broker refuses the publication: {code}")
     return LinkDown(f"the broker did not take the message: {code}")
+
+
+def _note(outcome: asyncio.Future[None]) -> None:
+    if not outcome.cancelled():
+        outcome.exception()

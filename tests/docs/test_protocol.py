@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -127,3 +128,13 @@ def test_every_kind_of_this_version_has_its_line_and_its_messages() -> None:
     lines = re.findall(r"\| `([a-z]+)` \| (?:bank|merchant) \| .+ \| `([A-Za-z]+)` \| `([A-Za-z]+)`.* \| §", PAGE)
     assert {kind for kind, _, _ in lines} == generate.spoken_kinds()
     assert {name for _, *pair in lines for name in pair} <= names
+
+
+def test_every_label_that_the_code_hashes_or_derives_with_stands_in_the_page() -> None:
+    root = Path(protocol.__file__).parent
+    labels = {
+        label for path in root.rglob("*.py") for label in re.findall(r'b"(ecash/v1 [a-z ]+(?:\\0)?)"', path.read_text())
+    }
+    assert r"ecash/v1 parcel\0" in labels
+    for label in labels:
+        assert f'"{label}"' in PAGE, label

@@ -7,7 +7,7 @@ from typing import Any, Final
 from agents.invitation import hash_invitation, write_invitation
 from protocol.answer import Answer, _SignedAnswer, refuse, seal_answer, seal_secret
 from protocol.blind_rsa import emsa_pss_encode
-from protocol.coins import message_of
+from protocol.coins import Coin, message_of
 from protocol.commission import Commission
 from protocol.envelope import (
     EnvelopePrivateKey,
@@ -37,6 +37,7 @@ from protocol.messages import (
     Status,
     WithdrawAnswer,
     WithdrawRequest,
+    commit_to_coins,
     order_digest,
     order_line_hash,
     payer_digest,
@@ -176,7 +177,27 @@ def payer(story: Story) -> list[dict[str, Any]]:
 def payment(story: Story) -> dict[str, Any]:
     spent = [{"serial": one.coin.serial, "spend": one.spend} for one in story.spent]
     info = shown(story.info, digest=story.info.digest)
-    return {"request_id": story.pay_id, "info": info, "spent": spent, "parcel": shown(story.parcel)}
+    return {
+        "request_id": story.pay_id,
+        "commitments": commitments(story),
+        "info": info,
+        "spent": spent,
+        "parcel": shown(story.parcel),
+    }
+
+
+def commitments(story: Story) -> list[dict[str, Any]]:
+    """To the coins of the payment, and to coins whose order by encoding is not that of their serial numbers."""
+    low = Coin(seed("a denomination"), bytes(32), seed("a signature", 256))
+    high = Coin(bytes(32), seed("a serial number"), seed("another signature", 256))
+    return [
+        {
+            "evidence_key": story.evidence_key,
+            "coins": [coin.encode() for coin in coins],
+            "commitment": commit_to_coins(story.evidence_key, coins),
+        }
+        for coins in (story.coins, (low, high), (high,))
+    ]
 
 
 def inquiry(story: Story) -> dict[str, Any]:
@@ -229,7 +250,7 @@ def bodies(story: Story, parcel: bytes) -> list[dict[str, Any]]:
         AccountAnswer(1001, "client", "Alice", "USD", 0, b""),
         AccountAnswer(1002, "merchant", "The bookshop", "USD", 2**53 - 1, certificate.encode()),
         OrderRequest(story.bank, (OrderLine("novel", 1), OrderLine("map", 1))),
-        PayRequest(info, parcel),
+        PayRequest(info, parcel, story.payreq.salt),
         PayAnswer(receipt, b""),
         DepositRequest(info, parcel),
         DepositAnswer(verdict, commission),
@@ -256,7 +277,7 @@ def envelopes(story: Story, recorded: Mapping[str, bytes]) -> list[dict[str, Any
     request = story.withdraw_id
     ask = Letter("withdraw", request, NOW + DAY, story.root.answer_key(request), public_key(account), body)
     parcel = _sealed("parcel, suite 2", hybrid, "parcel", story.parcel.encode(), recorded)
-    paying = PayRequest(story.info.encode(), parcel["envelope"]).encode()
+    paying = PayRequest(story.info.encode(), parcel["envelope"], story.payreq.salt).encode()
     pay = Letter("pay", story.pay_id, NOW + 2 * HOUR, story.root.answer_key(story.pay_id), b"", paying)
     return [
         _letter("withdraw, suite 1", x25519, ask, account, recorded),

@@ -23,6 +23,7 @@ from protocol.messages import (
     Payreq,
     Signed,
     Verdict,
+    commit_to_coins,
     order_digest,
     payer_digest,
 )
@@ -209,6 +210,7 @@ class Story:
             "sha-256",
             payer_digest("sha-256", self.root.payer_salt(self.pay_id), asked.payment_id, code),
             asked.payment_id,
+            commit_to_coins(self.evidence_key, self.coins),
             asked.deposit_before,
         )
 

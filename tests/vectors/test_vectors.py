@@ -221,6 +221,31 @@ def test_a_payer_code_is_hashed_with_its_function() -> None:
     assert INFO["fields"]["payer_digest"] == f"0x{digest.hex()}"
 
 
+def test_a_payment_commits_to_its_coins() -> None:
+    payment = VECTORS["payment"]
+    for one in payment["commitments"]:
+        coins = sorted(raw(coin) for coin in one["coins"])
+        assert sha256(b"ecash/v1 parcel\0", raw(one["evidence_key"]), *coins) == raw(one["commitment"])
+    evidence_key, paid = derive("evidence key", [raw(payment["request_id"])], 32), payment["commitments"][0]
+    assert raw(paid["evidence_key"]) == evidence_key
+    assert sorted(paid["coins"]) == sorted(coin["coin"] for coin in WITHDRAWAL["coins"])
+    assert INFO["fields"]["parcel"] == f"0x{paid['commitment']}"
+    parcel = payment["parcel"]["fields"]
+    assert parcel["evidence_key"] == f"0x{evidence_key.hex()}"
+    assert [pack(*wire(one["coin"])).hex() for one in parcel["coins"]] == sorted(paid["coins"])
+
+
+def test_the_salt_of_the_offer_is_shown_to_the_merchant() -> None:
+    [paid] = [one["fields"] for one in VECTORS["bodies"] if one["type"] == "PayRequest"]
+    [asked] = [one["fields"] for one in VECTORS["statements"] if one["type"] == "Payreq"]
+    assert paid["salt"] == asked["salt"] == f"0x{VECTORS['order']['salt']}"
+    [letter] = [one["letter"] for one in VECTORS["envelopes"] if one["kind"] == "pay"]
+    _, sealed, salt = msgpack.unpackb(raw(letter["fields"]["body"][2:]))
+    assert f"0x{salt.hex()}" == asked["salt"]
+    [parcel] = [one for one in VECTORS["envelopes"] if one["kind"] == "parcel"]
+    assert sealed == raw(parcel["envelope"])
+
+
 def test_coins_sign_the_payments_digest() -> None:
     digest = sha256(b"ecash/v1 payment\0", raw(INFO["encoded"]))
     assert digest == raw(INFO["digest"])
