@@ -10,6 +10,7 @@ from typing import Final, Self, TypeVar
 
 _T = TypeVar("_T")
 _BUSY_MS: Final = 10_000
+_SETTINGS: Final = "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;\n"
 
 
 class NewerSchema(Exception):
@@ -53,7 +54,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 class Database:
-    """A database that is never touched on the event loop.
+    """A database that is never touched on the event loop, with a table of settings beside its own.
 
     Args:
         path: the file; made, readable by its owner only, if it does not exist.
@@ -65,7 +66,7 @@ class Database:
         if not path.exists():
             path.touch(mode=0o600)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
-        self._connection = self._thread.submit(connect, path, schema, version).result()
+        self._connection = self._thread.submit(connect, path, _SETTINGS + schema, version).result()
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,3 +100,12 @@ class Database:
             return result
 
         return await self.read(transaction)
+
+    async def meta(self, name: str) -> bytes | None:
+        """Return a stored setting."""
+        row = await self.read(lambda db: db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone())
+        return None if row is None else bytes(row[0])
+
+    async def set_meta(self, name: str, value: bytes) -> None:
+        """Store a setting."""
+        await self.write(lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)))

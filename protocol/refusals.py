@@ -89,7 +89,7 @@ TABLE: Final[dict[Refusal, Entry]] = {
     Refusal.BAD_BLINDED_VALUE: Entry(Advice.FINAL, "A blinded value is not one that the key may sign."),
     Refusal.BLINDED_VALUE_REUSED: Entry(Advice.FINAL, "A blinded value was signed before, or stands here twice."),
     Refusal.DUPLICATE_COIN: Entry(Advice.FINAL, "The same coin stands twice in the parcel."),
-    Refusal.AMOUNT_MISMATCH: Entry(Advice.FINAL, "The coins do not add up to the amount."),
+    Refusal.AMOUNT_MISMATCH: Entry(Advice.FINAL, "The sum is not what it must be."),
     Refusal.BAD_COIN: Entry(Advice.FINAL, "A coin does not carry this bank's signature."),
     Refusal.BAD_SPEND_SIGNATURE: Entry(Advice.FINAL, "A coin was not spent on this payment by its holder."),
     Refusal.ALREADY_PAID: Entry(Advice.FINAL, "This sale was paid by another payment."),

@@ -12,7 +12,7 @@ from protocol.machine import Event, Send, backoff
 from protocol.messages import InquiryAnswer, OrderLine, OrderRequest, PayAnswer, Payreq, Signed
 from protocol.money import MAX_AMOUNT, Amount
 from protocol.refusals import TABLE, Advice, Refusal
-from protocol.selection import CannotMakeAmount, select_coins
+from protocol.selection import SelectionError, select_coins
 from protocol.wallet import payment as machine
 from protocol.wallet import withdrawal
 from protocol.wallet.paying import (
@@ -85,7 +85,7 @@ async def order(wallet: Wallet, bank: Bank, merchant: str, lines: Sequence[Order
     key = wallet.root.answer_key(request_id)
     answer = open_answer(shop.certificate.key, key, request_hash(envelope), sealed)
     payreq = open_payreq(Signed.decode(answer.check()), shop, bank.keyset, wallet.clock.now())
-    prices = {item.sku: item.price for item in shop.catalog.items}
+    prices = {item.sku: item.price for item in shop.catalog.items if item.currency == payreq.currency}
     if payreq.amount != sum(prices.get(line.sku, 0) * line.quantity for line in lines):
         raise PeerError(Refusal.AMOUNT_MISMATCH, "the merchant asks for another sum than its catalogue says")
     return Quote(bank, shop, payreq)
@@ -101,13 +101,14 @@ async def choose_coins(wallet: Wallet, quote: Quote) -> list[HeldCoin] | None:
     """
     bank, amount = quote.bank, quote.amount
     last_spending = quote.payreq.deposit_before + LONGEST_BINDING_MS
+    spend_until = {key: denomination.spend_until for key, denomination in bank.ring.items()}
     held: dict[int, list[HeldCoin]] = {}
     for coin in await wallet.store.free_coins(bank.row.name, amount.currency):
-        if last_spending <= bank.ring.denomination(coin.coin.denomination).spend_until:
+        if last_spending <= spend_until.get(coin.coin.denomination, 0):
             held.setdefault(coin.value, []).append(coin)
     try:
         chosen = select_coins(amount.value, {value: len(coins) for value, coins in held.items()})
-    except CannotMakeAmount:
+    except SelectionError:  # they make no such sum, or nobody could find out in bounded time
         return None
     coins = [coin for value, count in chosen.items() for coin in held[value][:count]]
     if len(coins) > bank.keyset.limits.max_coins:

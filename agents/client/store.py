@@ -24,7 +24,6 @@ SPENT: Final = "spent"
 ASIDE: Final = "aside"
 
 SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE bank (
     name TEXT PRIMARY KEY, address TEXT NOT NULL, keyset BLOB NOT NULL,
     account INTEGER, currency TEXT, title TEXT
@@ -108,15 +107,6 @@ class WalletStore(Database):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, SCHEMA, _VERSION)
-
-    async def meta(self, name: str) -> bytes | None:
-        """Return a stored setting."""
-        row = await self.read(lambda db: db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone())
-        return None if row is None else bytes(row[0])
-
-    async def set_meta(self, name: str, value: bytes) -> None:
-        """Store a setting."""
-        await self.write(lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)))
 
     async def banks(self) -> list[BankRow]:
         """Return all banks, by name."""

@@ -12,7 +12,6 @@ from protocol.merchant import deposit, sale
 from ..database import Database
 
 SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE sale (
     payment_id BLOB PRIMARY KEY, state BLOB NOT NULL, open INTEGER NOT NULL, wake_at INTEGER NOT NULL,
     begun_at INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, title TEXT NOT NULL,
@@ -90,15 +89,6 @@ class MerchantStore(Database):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, SCHEMA, _VERSION)
-
-    async def meta(self, name: str) -> bytes | None:
-        """Return a stored setting."""
-        row = await self.read(lambda db: db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone())
-        return None if row is None else bytes(row[0])
-
-    async def set_meta(self, name: str, value: bytes) -> None:
-        """Store a setting."""
-        await self.write(lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)))
 
     async def sale(self, payment_id: bytes) -> SaleRow | None:
         """Return a sale."""

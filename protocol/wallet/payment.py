@@ -64,7 +64,7 @@ class Asking(State, frozen=True):
 
 
 class Unreceipted(State, frozen=True):
-    """The bank has accepted, and only the bank has told: the merchant is asked on for receipt and goods."""
+    """The bank has accepted, but no receipt has come: the merchant is asked on for receipt and goods."""
 
     payment: Payment
     verdict: bytes
@@ -111,7 +111,7 @@ class Begin(Event, frozen=True):
 
 
 class ReceiptArrived(Event, frozen=True):
-    """Receipt and the bank's accepting verdict have arrived and verified; `receipt` is empty if the bank told."""
+    """The bank's accepting verdict has arrived and verified, with the merchant's receipt; that is empty if none came."""
 
     verdict: bytes
     receipt: bytes
