@@ -111,7 +111,7 @@ class Begin(Event, frozen=True):
 
 
 class ReceiptArrived(Event, frozen=True):
-    """The bank's accepting verdict has arrived and verified, with the merchant's receipt; that is empty if none came."""
+    """The bank's accepting verdict has arrived and verified; `receipt` is the merchant's, empty if none came."""
 
     verdict: bytes
     receipt: bytes
