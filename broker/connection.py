@@ -242,6 +242,9 @@ class Connection(aiomqtt.Client):
 
     def _drop(self) -> None:
         self._lost.set()
+        for outcome in (self._connected, self._disconnected):
+            if outcome.done():  # the loop may end before it calls back
+                _note(outcome)
         if self._client.socket() is not None:
             self._client._sock_close()
 
