@@ -200,10 +200,16 @@ async def test_a_log_in_that_is_not_proven_is_refused(
             pass
 
 
-async def test_a_client_needs_an_id(broker: Mosquitto) -> None:
-    with pytest.raises(aiomqtt.MqttError):
-        async with plain(broker.url, ""):
-            pass
+async def test_a_client_without_an_id_of_its_own_hears_announcements_only(
+    broker: Mosquitto, bank: BrokerUrl, sentinel: BrokerUrl
+) -> None:
+    async with listening(broker.url, "", "ecash/v1/#") as ear, plain(bank, "bank-0") as speaker:
+        await speaker.publish(f"ecash/v1/reply/{ALICE}/bank", b"for alice", qos=1)
+        await speaker.publish("ecash/v1/reply//bank", b"for nobody", qos=1)
+        await speaker.publish(topics.keys("bank"), b"for all", qos=1)
+        async with plain(sentinel, "sentinel-0") as end:
+            await end.publish(SENTINEL, b"", qos=1)
+        assert await heard_until(ear, SENTINEL) == [topics.keys("bank")]
 
 
 async def test_a_last_will_is_no_way_round(broker: Mosquitto, observer: BrokerUrl) -> None:
