@@ -63,7 +63,7 @@ _SIGNED: Final = {
 def first_paragraph(thing: type) -> str:
     """Return what a docstring says before its first section."""
     text = inspect.cleandoc(thing.__doc__ or "").split("\n\nAttributes:")[0].split("\n\nRaises:")[0]
-    return re.sub(r" \(seed S[^)]*\)", "", " ".join(text.split()))
+    return " ".join(text.split())
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

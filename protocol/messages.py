@@ -157,7 +157,7 @@ class OrderRequest(Message, frozen=True):
 
 
 class Payreq(Message, frozen=True):
-    """The payment request, signed by the merchant (seed S18), and what closes its holes.
+    """The payment request, signed by the merchant, and what closes its holes.
 
     `order` is the order description, line by line; `salt` hides it in the payment information. The coins must be
     with the bank before `deposit_before`; the offer stands until `expires`. `keyset` is the hash of the bank's
@@ -190,7 +190,7 @@ def order_digest(salt: bytes, order: tuple[str, ...]) -> bytes:
 
 
 def payer_digest(function: str, salt: bytes, payment_id: bytes, code: str) -> bytes:
-    """Return the digest of a payer code (seed S24–S28), salted and bound to its payment.
+    """Return the digest of a payer code, salted and bound to its payment.
 
     Raises:
         PeerError: `MALFORMED`, if the function is not on the list.
@@ -206,7 +206,7 @@ def payer_digest(function: str, salt: bytes, payment_id: bytes, code: str) -> by
 
 
 class PaymentInfo(Message, frozen=True):
-    """The payment information, which merchant and bank see. Of order and payer it holds hashes only (seed S22, S24).
+    """The payment information, which merchant and bank see. Of order and payer it holds hashes only.
 
     `parcel` is the payer's commitment to its coins (`commit_to_coins`): nobody can put others in their place.
     """
@@ -248,7 +248,7 @@ def commit_to_coins(evidence_key: bytes, coins: Iterable[Coin]) -> bytes:
 
 
 class Parcel(Message, frozen=True):
-    """Sealed for the bank (kind `parcel`), so that the merchant never sees a coin (seed S20).
+    """Sealed for the bank (kind `parcel`), so that the merchant never sees a coin.
 
     `evidence_key` is the payer's: the bank seals under it what only the payer should see.
     """

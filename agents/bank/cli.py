@@ -44,6 +44,7 @@ def init(
         int, typer.Option(min=0, max=40, help="Coins are worth 1, 2, 4 … up to two to the power of this.")
     ] = DEFAULT_LARGEST,
     home: Home = _HOME,
+    as_json: JsonFlag = False,
 ) -> None:
     """Make a new bank: its keys, its first keyset, its empty books.
 
@@ -63,8 +64,12 @@ def init(
     with out.status(f"Making {largest_denomination + 1} denomination keys …"):
         keyset = create(home, settings, clock, entropy)
     run(_enter(home, keyset))
+    bank_address = str(address_of(settings, keys_of(home).identity))
+    if as_json:
+        print_json({"bank": name, "home": str(home), "address": bank_address})
+        return
     out.print(f"Bank [bold]{name}[/] is made in {home}. Its address, for customers:", soft_wrap=True)
-    out.print(str(address_of(settings, keys_of(home).identity)), soft_wrap=True)
+    out.print(bank_address, soft_wrap=True)
     out.print(f"Next: [bold]ecash bank run --home {home}[/]", soft_wrap=True)
 
 

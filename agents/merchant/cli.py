@@ -33,6 +33,7 @@ def init(
         str, typer.Option(envvar="ECASH_BROKER", help="mqtt://[user:password@]host[:port]; the bank's unless given.")
     ] = "",
     home: Home = _HOME,
+    as_json: JsonFlag = False,
 ) -> None:
     """Make a new merchant: its keys and a sample catalogue to edit.
 
@@ -42,6 +43,9 @@ def init(
     url = BrokerUrl.parse(broker) if broker else address.broker
     settings = Settings(name_of(name), str(address), str(url), presence=entropy.bytes(12).hex())
     keys = create(home, settings, entropy)
+    if as_json:
+        print_json({"merchant": name, "home": str(home), "key": keys.public.hex()})
+        return
     out.print(f"Merchant [bold]{name}[/] is made in {home}. Its public key, for the bank:", soft_wrap=True)
     out.print(keys.public.hex(), soft_wrap=True)
     out.print(f"Edit {home / 'catalog.toml'}, and have the bank open an account:", soft_wrap=True)
