@@ -18,8 +18,7 @@ CREATE TABLE sale (
     goods TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE deposit (
-    digest BLOB PRIMARY KEY, payment_id BLOB NOT NULL REFERENCES sale, state BLOB NOT NULL, open INTEGER NOT NULL,
-    wake_at INTEGER NOT NULL
+    digest BLOB PRIMARY KEY, payment_id BLOB NOT NULL REFERENCES sale, state BLOB NOT NULL, open INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE asked (
     request_id BLOB PRIMARY KEY, request_hash BLOB NOT NULL, answer_key BLOB NOT NULL, topic TEXT NOT NULL,
@@ -57,7 +56,6 @@ class DepositRow(NamedTuple):
     digest: bytes
     payment_id: bytes
     state: deposit.DepositState
-    wake_at: int
 
     @property
     def open(self) -> bool:
@@ -115,9 +113,9 @@ class MerchantStore(Database):
         return await self._deposits("WHERE open >= ?", (int(only_open),))
 
     async def _deposits(self, where: str, values: tuple[bytes | int, ...]) -> list[DepositRow]:
-        query = f"SELECT digest, payment_id, state, wake_at FROM deposit {where}"  # noqa: S608 - both callers are above
+        query = f"SELECT digest, payment_id, state FROM deposit {where}"  # noqa: S608 - both callers are above
         rows = await self.read(lambda db: db.execute(query, values).fetchall())
-        return [DepositRow(row[0], row[1], _DEPOSIT.decode(row[2]), row[3]) for row in rows]
+        return [DepositRow(row[0], row[1], _DEPOSIT.decode(row[2])) for row in rows]
 
     async def asked(self, request_id: bytes) -> Asked | None:
         """Return a request that was taken in."""
@@ -148,7 +146,7 @@ def _sale(row: SaleRow) -> tuple[object, ...]:
 
 
 def _deposit(row: DepositRow) -> tuple[object, ...]:
-    return (row.digest, row.payment_id, msgspec.msgpack.encode(row.state), row.open, row.wake_at)
+    return (row.digest, row.payment_id, msgspec.msgpack.encode(row.state), row.open)
 
 
 def _replace(db: sqlite3.Connection, table: str, rows: Iterable[tuple[object, ...]]) -> None:

@@ -285,7 +285,7 @@ class Till:
             keyset.bank, start.digest, request_id, envelope, self._clock.now(), self._entropy.jitter()
         )
         state, effects = deposit.step(deposit.New(), begin)
-        return DepositRow(start.digest, payment_id, state, begin.now), effects
+        return DepositRow(start.digest, payment_id, state), effects
 
     def _decision(self, effect: sale.GiveReceipt | sale.PassVerdict | sale.RefusePayment) -> Answer:
         now = self._clock.now()
