@@ -32,6 +32,7 @@ SESSION_S: Final = 7 * 86_400
 """How long a broker keeps the session of a persistent presence that is away, in seconds."""
 
 TIMEOUT_S: Final = 10.0
+FAREWELL_S: Final = 1.0
 KEEPALIVE_S: Final = 30
 
 _NO_SUBSCRIBER: Final = 0x10
@@ -135,9 +136,13 @@ class Connection(aiomqtt.Client):
 
     async def close(self) -> None:
         """Disconnect; the broker will not publish the will. Safe to call at any time."""
-        with contextlib.suppress(aiomqtt.MqttError):
-            await self.__aexit__(None, None, None)
-        self._drop()
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await self.__aexit__(None, None, None)
+        except (aiomqtt.MqttError, TimeoutError) as error:
+            log.debug("not disconnected in order: %s", error)
+        finally:
+            self._drop()
 
     async def wait_lost(self) -> None:
         """Return when the connection is lost."""

@@ -13,7 +13,7 @@ from protocol.errors import PeerError
 from protocol.topics import check_client
 
 from .address import BrokerUrl
-from .connection import Connection, Ticket, check_size
+from .connection import FAREWELL_S, Connection, Ticket, check_size
 from .port import Counters, Handler, LinkDown, LinkError, NotAuthorized, Outgoing
 
 OWN_WINDOW: Final = 32
@@ -224,6 +224,9 @@ class MqttLink:
                 await connection.grant(tuple(self._filters))
             for message in tuple(self._announced.values()):
                 await connection.finish(message, connection.start(message))
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # swallowed meanwhile, see `_stop`
+                raise asyncio.CancelledError
             self._connection = connection
             self._counters.connects += 1
             self._up.set()
@@ -236,8 +239,10 @@ class MqttLink:
     async def _stop(self) -> None:
         if self._runner is None:
             return
-        self._runner.cancel()
-        await asyncio.wait({self._runner})
+        while not self._runner.done():
+            # Again if need be: `wait_for` of Python 3.11 swallows a cancellation that comes together with its result.
+            self._runner.cancel()
+            await asyncio.wait({self._runner}, timeout=2 * FAREWELL_S)
         self._runner = None
 
 
