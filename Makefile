@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fuzz crash docs setup clean
+.PHONY: demo test check fuzz crash histories guides docs setup clean
 
 demo: setup
 	@$(BIN)/ecash demo
@@ -23,6 +23,12 @@ fuzz: setup
 
 crash: setup
 	ECASH_CRASH_SECONDS=60 $(BIN)/pytest tests/processes
+
+histories: setup
+	$(BIN)/python -m tests.histories --histories 10000 --processes 2
+
+guides: setup
+	$(BIN)/python -m docs.guides --write
 
 docs: setup
 	$(BIN)/python -m docs.generate

@@ -18,6 +18,7 @@ from .demo.cli import demo
 from .merchant import cli as merchant
 from .service import until_stopped
 from .terminal import BrokerOption, LogLevel, default_home, fail, home_option, out, run, told
+from .watch import audit, verify
 from .wire import describe
 
 CONFIG: Final = Path("~/.ecash/ecash.toml").expanduser()
@@ -35,6 +36,8 @@ app.add_typer(client.app, name="wallet")
 app.add_typer(broker_app, name="broker")
 app.add_typer(bench.app, name="bench")
 app.command()(demo)
+app.command()(verify)
+app.command()(audit)
 
 _HOME: Final = default_home("broker")
 Home = Annotated[Path, home_option("broker")]

@@ -17,11 +17,16 @@ class NewerSchema(Exception):
     """The file was written by a later release; it is left untouched."""
 
 
+class OlderSchema(Exception):
+    """The file was written by an earlier release, and there is no way from its tables to ours; it is left untouched."""
+
+
 def connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
     """Open (or make) a database of this schema, in WAL mode with a sync before each commit returns.
 
     Raises:
         NewerSchema: if the file is of a later version.
+        OlderSchema: if it is of an earlier one.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
@@ -33,7 +38,13 @@ def connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
     if found > version:
         connection.close()
         raise NewerSchema(f"{path} was written by a later release (schema {found}, this one knows {version})")
-    if found < version:
+    if 0 < found < version:
+        connection.close()
+        raise OlderSchema(
+            f"{path} was written by an earlier release (schema {found}, this one knows {version}), whose coins and "
+            "accounts this one cannot read: use that release with it, and begin with a new folder here"
+        )
+    if found == 0:
         for statement in _statements(schema):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {version}")

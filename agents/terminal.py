@@ -23,9 +23,9 @@ from protocol.topics import check_name
 
 from .bank.store import BooksError
 from .client.seed import WrongPassphrase
-from .client.store import CoinsTaken
+from .client.store import CoinsTaken, NoSuchExchange
 from .client.wallet import WalletError
-from .database import NewerSchema
+from .database import NewerSchema, OlderSchema
 from .home import HomeError
 from .requester import NobodyAnswers
 from .service import set_up_logging
@@ -54,8 +54,10 @@ _EXPECTED: Final = (
     HomeError,
     LinkError,
     NewerSchema,
+    NoSuchExchange,
     NobodyAnswers,
     NotInstalled,
+    OlderSchema,
     ValueError,
     WalletError,
     WrongPassphrase,

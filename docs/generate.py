@@ -15,18 +15,44 @@ from typing import Final
 import msgspec
 import msgspec.inspect as shape
 
-from protocol import answer, coins, commission, envelope, keyset, messages, topics
+from protocol import (
+    answer,
+    coins,
+    commission,
+    envelope,
+    exchange,
+    keyset,
+    messages,
+    payout,
+    proof,
+    recovery,
+    token,
+    topics,
+    totals,
+)
 from protocol.bank import account as bank_account
 from protocol.bank import deposit as bank_deposit
+from protocol.bank import exchange as bank_exchange
 from protocol.bank import inquiry as bank_inquiry
+from protocol.bank import payout as bank_payout
+from protocol.bank import proof as bank_proof
+from protocol.bank import recovery as bank_recovery
+from protocol.bank import redemption as bank_redemption
+from protocol.bank import refund as bank_refund
 from protocol.bank import withdrawal as bank_withdrawal
 from protocol.codec import Message
 from protocol.machine import Event, State
 from protocol.merchant import deposit as merchant_deposit
+from protocol.merchant import payout as merchant_payout
+from protocol.merchant import refund as merchant_refund
 from protocol.merchant import sale as merchant_sale
 from protocol.refusals import TABLE, Refusal
 from protocol.signatures import Domain
+from protocol.wallet import exchange as wallet_exchange
 from protocol.wallet import payment as wallet_payment
+from protocol.wallet import redemption as wallet_redemption
+from protocol.wallet import refund as wallet_refund
+from protocol.wallet import transfer as wallet_transfer
 from protocol.wallet import withdrawal as wallet_withdrawal
 
 from .fields import MEANINGS
@@ -42,8 +68,33 @@ MACHINES: Final[Mapping[str, ModuleType]] = {
     "bank withdrawal": bank_withdrawal,
     "bank deposit": bank_deposit,
     "bank inquiry": bank_inquiry,
+    "wallet exchange": wallet_exchange,
+    "bank exchange": bank_exchange,
+    "wallet refund": wallet_refund,
+    "merchant refund": merchant_refund,
+    "bank refund": bank_refund,
+    "bank recovery": bank_recovery,
+    "wallet redemption": wallet_redemption,
+    "bank redemption": bank_redemption,
+    "bank proof": bank_proof,
+    "merchant payout": merchant_payout,
+    "bank payout": bank_payout,
+    "wallet transfer": wallet_transfer,
 }
-MODULES: Final = (envelope, answer, coins, keyset, commission, messages)
+MODULES: Final = (
+    envelope,
+    answer,
+    coins,
+    keyset,
+    commission,
+    messages,
+    exchange,
+    recovery,
+    proof,
+    payout,
+    totals,
+    token,
+)
 """Where the messages stand, in the order of the page."""
 
 _SIGNED: Final = {
@@ -53,10 +104,12 @@ _SIGNED: Final = {
     Domain.REQUEST: ("account holder or merchant", "recipient key id (16), encoded `Letter`"),
     Domain.ANSWER: ("bank, identity key; merchant", "request hash (32), encoded `Answer`"),
     Domain.PAYREQ: ("merchant", "encoded `Payreq`"),
-    Domain.SPEND: ("coin", "denomination id (32), payment digest (32)"),
+    Domain.SPEND: ("coin", "denomination id (32), digest (32) of what it is spent on"),
     Domain.INQUIRY: ("coin", "payment digest (32), request id (16)"),
     Domain.VERDICT: ("bank, identity key", "encoded `Verdict`"),
     Domain.RECEIPT: ("merchant", "encoded `Receipt`"),
+    Domain.PROOF: ("bank, identity key", "encoded `PaymentProof`"),
+    Domain.TOTALS: ("bank, identity key", "encoded `Totals`"),
 }
 
 
@@ -208,6 +261,7 @@ def topic_forms() -> str:
     rows = [
         (str(topics.Announcement("<bank>", "keys")), "yes", "bank", "`SignedKeyset`"),
         (str(topics.Announcement("<name>", "status")), "yes", announced, "`Status`; also the last will"),
+        (str(topics.Announcement("<bank>", "totals")), "yes", "bank", "`Signed` `Totals`"),
         (str(topics.Announcement("<merchant>", "catalog")), "yes", "merchant", "`Signed` `Catalog`"),
         (to_bank, "no", "requester", "envelope with a letter (§3.6)"),
         (
@@ -217,16 +271,22 @@ def topic_forms() -> str:
             "envelope with a letter (§3.6)",
         ),
         (str(topics.Reply("<client>", "<sender>")), "no", announced, "sealed answer (§3.6)"),
+        (
+            str(topics.Inbox("<client>", "<sender>")),
+            "no",
+            "wallet",
+            "sealed token, or its acknowledgement (§25)",
+        ),
     ]
     spoken = spoken_kinds()
     kinds = [
-        (receiver, _kind_list(known & spoken), _kind_list(known - spoken))
+        (receiver, _kind_list(known & spoken))
         for receiver, known in (("bank", topics.BANK_KINDS), ("merchant", topics.MERCHANT_KINDS))
     ]
     return "\n\n".join(
         [
             table(("Topic", "Retained", "Publisher", "Payload"), [(f"`{form}`", *rest) for form, *rest in rows]),
-            table(("Receiver", "Kinds of this version", "Reserved kinds"), kinds),
+            table(("Receiver", "Kinds"), kinds),
         ]
     )
 

@@ -49,9 +49,29 @@ class Root:
         """The one-time key (32 bytes) of the answer to a request."""
         return self._expand(32, "answer key", request_id)
 
+    def exchange_id(self, bank_identity: bytes, generation: int, counter: int) -> bytes:
+        """The request id (16 bytes) of exchange or ticket number `counter` at a bank, of one generation of device.
+
+        Counted, so that who has only the seed can ask the bank for each of them again.
+        """
+        counters = generation.to_bytes(4, "big") + counter.to_bytes(8, "big")
+        return self._expand(16, "exchange id", bank_identity, counters)
+
     def evidence_key(self, request_id: bytes) -> bytes:
         """The one-time key (32 bytes) under which the bank seals evidence for the payer of a payment."""
         return self._expand(32, "evidence key", request_id)
+
+    def refresh_jitter(self, denomination: bytes) -> int:
+        """Thousandths (0 … 1000) that say when this wallet refreshes its coins of a denomination (its id, 32 bytes)."""
+        return int.from_bytes(self._expand(8, "refresh jitter", denomination)) % 1001
+
+    def settling_jitter(self, request_id: bytes) -> int:
+        """Thousandths (0 … 1000) that say when this wallet names a withdrawal, by its request id, as settled."""
+        return int.from_bytes(self._expand(8, "settling jitter", request_id)) % 1001
+
+    def decoy(self, denomination: bytes, number: int) -> bytes:
+        """A made-up place (16 bytes) among the serial numbers of a denomination, to hide true ones among (`number`)."""
+        return self._expand(16, "decoy", denomination, number.to_bytes(4, "big"))
 
     def note_key(self, request_id: bytes) -> bytes:
         """The key (32 bytes) under which the wallet's own secret note on a request is sealed in its file."""

@@ -55,8 +55,28 @@ class Limits(Message, frozen=True):
     lanes: Annotated[int, msgspec.Meta(ge=1, le=256)]
 
 
+class Tariff(Message, frozen=True):
+    """What the bank charges for each kind of exchange.
+
+    Withdrawal, refund and payout: on top of the amount. Deposit and redemption: taken from what is credited.
+    Exchange: the new coins are worth so much less.
+    """
+
+    withdrawal: Commission
+    deposit: Commission
+    exchange: Commission
+    refund: Commission
+    redemption: Commission
+    payout: Commission
+
+
 class Keyset(Message, frozen=True):
-    """All that a bank announces. `chain` holds the hashes of all keysets before this one, oldest first."""
+    """All that a bank announces.
+
+    `chain` holds the hashes of all keysets before this one, oldest first. `revoked` names denominations whose keys may
+    have been stolen: anybody could make such coins, so they are neither minted nor taken in payment or exchange, but
+    whoever withdrew some can have their value back (`protocol.recovery`).
+    """
 
     version: int
     bank: Name
@@ -66,9 +86,9 @@ class Keyset(Message, frozen=True):
     identity: Bytes32
     envelope_keys: tuple[EnvelopeKey, ...]
     denominations: tuple[Denomination, ...]
-    withdrawal_commission: Commission
-    deposit_commission: Commission
+    tariff: Tariff
     limits: Limits
+    revoked: tuple[Bytes32, ...]
 
     @property
     def hash(self) -> bytes:
@@ -133,6 +153,8 @@ def open_keyset(bank: str, pinned: str, data: bytes, checked: Collection[bytes] 
         raise PeerError(Refusal.MALFORMED, "the keyset's chain is not as long as its number, or it has no envelope key")
     if len({denomination.public_key for denomination in keyset.denominations}) != len(keyset.denominations):
         raise PeerError(Refusal.UNKNOWN_DENOMINATION, "a denomination key stands twice in the keyset")
+    if len(set(keyset.revoked)) != len(keyset.revoked):
+        raise PeerError(Refusal.MALFORMED, "a denomination is revoked twice")
     for denomination in keyset.denominations:
         if denomination.id not in checked:
             denomination.check()
@@ -161,6 +183,8 @@ def check_successor(known: Keyset, new: Keyset) -> None:
                 raise PeerError(Refusal.FOREIGN_KEYSET, "a denomination was withdrawn before its redeem-until")
         elif kept.id != old.id:
             raise PeerError(Refusal.FOREIGN_KEYSET, "the description of a denomination has changed")
+    if not set(known.revoked) <= set(new.revoked):
+        raise PeerError(Refusal.FOREIGN_KEYSET, "a revocation was taken back")
 
 
 class KeyRing:
@@ -169,7 +193,13 @@ class KeyRing:
     def __init__(self, keyset: Keyset) -> None:
         self.keyset = keyset
         self._denominations = {denomination.id: denomination for denomination in keyset.denominations}
+        self._revoked = frozenset(keyset.revoked)
         self._keys = {key: PublicKey.from_der(d.public_key) for key, d in self._denominations.items()}
+
+    @property
+    def revoked(self) -> Collection[bytes]:
+        """The ids of the revoked denominations."""
+        return self._revoked
 
     @property
     def ids(self) -> Collection[bytes]:
@@ -201,25 +231,51 @@ class KeyRing:
         return self._keys[denomination_id]
 
     def mintable(self, denomination_id: bytes, now: int) -> Denomination:
-        """Return a denomination that may be withdrawn now.
+        """Return a denomination that may be minted now.
 
         Raises:
-            PeerError: `UNKNOWN_DENOMINATION`, or `DENOMINATION_CLOSED` outside mint-from … mint-until.
+            PeerError: `UNKNOWN_DENOMINATION`, `KEY_REVOKED`, or `DENOMINATION_CLOSED` outside mint-from … mint-until.
         """
-        denomination = self.denomination(denomination_id)
+        denomination = self._sound(denomination_id)
         if not denomination.mint_from <= now < denomination.mint_until:
             raise PeerError(Refusal.DENOMINATION_CLOSED, "the denomination is not minted now")
         return denomination
 
     def spendable(self, denomination_id: bytes, now: int) -> Denomination:
-        """Return a denomination whose coins may be spent now.
+        """Return a denomination whose coins may be deposited now.
 
         Raises:
-            PeerError: `UNKNOWN_DENOMINATION`, or `DENOMINATION_CLOSED` from spend-until on.
+            PeerError: `UNKNOWN_DENOMINATION`, `KEY_REVOKED`, or `DENOMINATION_CLOSED` from spend-until on.
         """
-        denomination = self.denomination(denomination_id)
+        denomination = self._sound(denomination_id)
         if now >= denomination.spend_until:
             raise PeerError(Refusal.DENOMINATION_CLOSED, "coins of this denomination are no longer spent")
+        return denomination
+
+    def exchangeable(self, denomination_id: bytes, now: int) -> Denomination:
+        """Return a denomination whose coins may be exchanged for others now.
+
+        Raises:
+            PeerError: `UNKNOWN_DENOMINATION`, `KEY_REVOKED`, or `DENOMINATION_CLOSED` from redeem-until on.
+        """
+        self._sound(denomination_id)
+        return self.redeemable(denomination_id, now)
+
+    def redeemable(self, denomination_id: bytes, now: int) -> Denomination:
+        """Return a denomination, revoked or not, whose coins may be redeemed into an account now.
+
+        Raises:
+            PeerError: `UNKNOWN_DENOMINATION`, or `DENOMINATION_CLOSED` from redeem-until on.
+        """
+        denomination = self.denomination(denomination_id)
+        if now >= denomination.redeem_until:
+            raise PeerError(Refusal.DENOMINATION_CLOSED, "coins of this denomination are worth nothing any more")
+        return denomination
+
+    def _sound(self, denomination_id: bytes) -> Denomination:
+        denomination = self.denomination(denomination_id)
+        if denomination_id in self._revoked:
+            raise PeerError(Refusal.KEY_REVOKED, "the key of the denomination is revoked")
         return denomination
 
     def current(self, currency: str, now: int) -> dict[int, bytes]:
@@ -227,6 +283,6 @@ class KeyRing:
         minted = [
             (d.spend_until, d.value, key)
             for key, d in self._denominations.items()
-            if d.currency == currency and d.mint_from <= now < d.mint_until
+            if d.currency == currency and d.mint_from <= now < d.mint_until and key not in self._revoked
         ]
         return {value: key for _, value, key in sorted(minted)}

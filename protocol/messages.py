@@ -5,7 +5,6 @@ signature over them; nothing is encoded again to be verified.
 """
 
 import hashlib
-import hmac
 from collections.abc import Iterable
 from typing import Annotated, Final, Self
 
@@ -31,6 +30,7 @@ from .codec import (
 from .coins import MAX_COINS, Coin, Evidence, SpentCoin
 from .envelope import EnvelopeKey
 from .errors import PeerError
+from .order import digest_of_lines, line_hash, line_salt
 from .refusals import Refusal
 from .signatures import Domain, sign, verify
 
@@ -66,13 +66,21 @@ class Signed(Message, frozen=True):
 
 
 class AccountRequest(Message, frozen=True):
-    """Kind `account`: open an account for the sender's key with a one-time invitation, or (empty) look at it."""
+    """Kind `account`: open an account for the sender's key with a one-time invitation, or (empty) look at it.
+
+    `generation` is 0, or the number under which a device takes the account over: one more than the last one. From
+    then on the bank serves this device alone, so that two with the same seed never fork unnoticed.
+    """
 
     invitation: Annotated[bytes, msgspec.Meta(max_length=32)]
+    generation: Counter
 
 
 class AccountAnswer(Message, frozen=True):
-    """The sender's account. `certificate` is a `Signed` `Certificate` for a merchant, else empty."""
+    """The sender's account. `certificate` is a `Signed` `Certificate` for a merchant, else empty.
+
+    `generation` counts the devices that have used the account: 1 when it was claimed, one more with each take-over.
+    """
 
     account: AccountNumber
     kind: AccountKind
@@ -80,6 +88,7 @@ class AccountAnswer(Message, frozen=True):
     currency: Currency
     balance: Minor
     certificate: Small
+    generation: Counter
 
 
 class Certificate(Message, frozen=True):
@@ -104,17 +113,38 @@ class BlindedCoin(Message, frozen=True):
     blinded: Bytes256
 
 
-class WithdrawRequest(Message, frozen=True):
-    """Kind `withdraw`: debit the sender's account by their value and this commission, and sign these, in this order."""
+BlindedCoins = Annotated[tuple[BlindedCoin, ...], msgspec.Meta(min_length=1, max_length=MAX_COINS)]
 
+
+class BlindSignature(Message, frozen=True):
+    """A blind signature (RFC 9474) and the denomination whose key made it."""
+
+    denomination: Bytes32
+    signature: Bytes256
+
+
+BlindSignatures = Annotated[tuple[BlindSignature, ...], msgspec.Meta(max_length=MAX_COINS)]
+
+MAX_SETTLED: Final = 32
+
+
+class WithdrawRequest(Message, frozen=True):
+    """Kind `withdraw`: debit the sender's account by their value and this commission, and sign these, in this order.
+
+    `settled` are the request ids of earlier withdrawals of which the wallet has no coin left to lose: of the others,
+    the bank keeps what recovery needs, however old they are.
+    """
+
+    generation: Counter
     commission: Minor
-    coins: Annotated[tuple[BlindedCoin, ...], msgspec.Meta(min_length=1, max_length=MAX_COINS)]
+    coins: BlindedCoins
+    settled: Annotated[tuple[Bytes16, ...], msgspec.Meta(max_length=MAX_SETTLED)]
 
 
 class WithdrawAnswer(Message, frozen=True):
     """Blind signatures in the order of the request; what was debited is `amount` + `commission`."""
 
-    signatures: Annotated[tuple[Bytes256, ...], msgspec.Meta(max_length=MAX_COINS)]
+    coins: BlindSignatures
     amount: Minor
     commission: Minor
 
@@ -179,14 +209,12 @@ class Payreq(Message, frozen=True):
 
 def order_line_hash(salt: bytes, index: int, line: str) -> bytes:
     """Return the salted commitment to one line of an order, so that a payer can open that line alone."""
-    line_salt = hmac.digest(salt, b"ecash/v1 order line\0" + index.to_bytes(4, "big"), hashlib.sha256)
-    return hashlib.sha256(line_salt + line.encode()).digest()
+    return line_hash(line_salt(salt, index), line)
 
 
 def order_digest(salt: bytes, order: tuple[str, ...]) -> bytes:
     """Return the 32-byte commitment to a whole order: SHA-256 over the commitments to its lines."""
-    lines = b"".join(order_line_hash(salt, index, line) for index, line in enumerate(order))
-    return hashlib.sha256(b"ecash/v1 order\0" + lines).digest()
+    return digest_of_lines(order_line_hash(salt, index, line) for index, line in enumerate(order))
 
 
 def payer_digest(function: str, salt: bytes, payment_id: bytes, code: str) -> bytes:

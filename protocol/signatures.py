@@ -27,6 +27,8 @@ class Domain(StrEnum):
     INQUIRY = "inquiry"
     VERDICT = "verdict"
     RECEIPT = "receipt"
+    PROOF = "proof"
+    TOTALS = "totals"
 
 
 def _signed_bytes(domain: Domain, parts: tuple[bytes, ...]) -> bytes:

@@ -1,12 +1,13 @@
 """The topics on which agents meet, and the rule that an answer goes where the request came from.
 
-    ecash/v1/<bank>/keys | status                  announcements, retained
+    ecash/v1/<bank>/keys | status | totals         announcements, retained
     ecash/v1/<merchant>/catalog | status           announcements, retained
     ecash/v1/<bank>/<lane>/<kind>/<client>         requests to a bank
     ecash/v1/<merchant>/<kind>/<client>            requests to a merchant
     ecash/v1/reply/<client>/<sender>               answers
+    ecash/v1/inbox/<client>/<sender>               from wallet to wallet
 
-A broker with rights vouches for `<client>` in a request, and for `<sender>` in an answer.
+A broker with rights vouches for `<client>` in a request, and for `<sender>` in an answer or an inbox.
 """
 
 import hashlib
@@ -22,14 +23,30 @@ LANES: Final = 256
 """The most request lanes that a bank can have: 0 … 255."""
 
 BANK_KINDS: Final = frozenset(
-    {"withdraw", "deposit", "exchange", "recover", "redeem", "verdict", "proof", "payout", "account"}
+    {
+        "account",
+        "check",
+        "deposit",
+        "exchange",
+        "fetch",
+        "payout",
+        "proof",
+        "recover",
+        "redeem",
+        "refund",
+        "verdict",
+        "withdraw",
+    }
 )
+QUESTIONS: Final = frozenset({"check", "fetch", "proof", "verdict"})
+"""Kinds that change nothing at the bank: answers to them are not stored, and the next one may be another."""
 MERCHANT_KINDS: Final = frozenset({"order", "pay", "refund"})
-ANNOUNCEMENTS: Final = frozenset({"keys", "status", "catalog"})
+ANNOUNCEMENTS: Final = frozenset({"keys", "status", "catalog", "totals"})
 
 REPLY: Final = "reply"
-RESERVED: Final = frozenset({REPLY, "observer"})
-"""Names that no bank or merchant may have: the level of the answers, and the log-in of who watches."""
+INBOX: Final = "inbox"
+RESERVED: Final = frozenset({REPLY, INBOX, "observer"})
+"""Names that no bank or merchant may have: the levels of answers and inboxes, and the log-in of who watches."""
 
 _NAME: Final = re.compile(r"[a-z0-9-]{1,32}")
 _CLIENT: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -73,8 +90,19 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Inbox:
+    """What the wallet `sender` gives to the wallet `client`; both are client ids."""
+
+    client: str
+    sender: str
+
+    def __str__(self) -> str:
+        return f"{ROOT}/{INBOX}/{self.client}/{self.sender}"
+
+
+@dataclass(frozen=True, slots=True)
 class Announcement:
-    """What `owner` lets everybody know: its "keys", "status" or "catalog"."""
+    """What `owner` lets everybody know: its "keys", "status", "totals" or "catalog"."""
 
     owner: str
     what: str
@@ -83,7 +111,7 @@ class Announcement:
         return f"{ROOT}/{self.owner}/{self.what}"
 
 
-Topic = BankRequest | MerchantRequest | Reply | Announcement
+Topic = BankRequest | MerchantRequest | Reply | Inbox | Announcement
 
 
 def check_name(text: str) -> str:
@@ -128,6 +156,11 @@ def keys(bank: str) -> str:
 def status(name: str) -> str:
     """Where a bank or merchant says whether it is there."""
     return str(Announcement(check_name(name), "status"))
+
+
+def totals(bank: str) -> str:
+    """Where a bank announces how much e-cash it has minted and taken back."""
+    return str(Announcement(check_name(bank), "totals"))
 
 
 def catalog(merchant: str) -> str:
@@ -198,15 +231,27 @@ def replies(client: str) -> str:
     return f"{ROOT}/{REPLY}/{check_client(client)}/+"
 
 
+def inbox(client: str, sender: str) -> str:
+    """Where the wallet present as `sender` gives something to the wallet present as `client`."""
+    return str(Inbox(check_client(client), check_client(sender)))
+
+
+def inboxes(client: str) -> str:
+    """The filter for all that wallets give to a client."""
+    return f"{ROOT}/{INBOX}/{check_client(client)}/+"
+
+
 def parse(topic: str) -> Topic:
     """Read a topic.
 
     Raises:
-        PeerError: MALFORMED, it is none of the five forms, or not in the one spelling that they have.
+        PeerError: MALFORMED, it is none of the six forms, or not in the one spelling that they have.
     """
     match topic.split("/"):
         case ["ecash", "v1", "reply", client, sender]:
             return Reply(check_client(client), check_name(sender))
+        case ["ecash", "v1", "inbox", client, sender]:
+            return Inbox(check_client(client), check_client(sender))
         case ["ecash", "v1", owner, what] if what in ANNOUNCEMENTS:
             return Announcement(check_name(owner), what)
         case ["ecash", "v1", merchant, kind, client] if kind in MERCHANT_KINDS:

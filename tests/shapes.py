@@ -18,7 +18,7 @@ from protocol.codec import Message
 from protocol.commission import Commission
 from protocol.money import MAX_AMOUNT
 
-_SAMPLES: Final = {"currency": "USD", "name": "north-1", "kind": "merchant"}
+_SAMPLES: Final = {"currency": "USD", "name": "north-1", "kind": "merchant", "state": "queued", "digits": "0a"}
 _UNTYPED: Final[tuple[Any, ...]] = (
     None,
     False,
@@ -68,7 +68,8 @@ def strategy(kind: shape.Type) -> st.SearchStrategy[Any]:
             return st.booleans()
         case shape.VarTupleType():
             least = kind.min_length or 0
-            return st.lists(strategy(kind.item_type), min_size=least, max_size=least + 2).map(tuple)
+            most = least + 2 if kind.max_length is None else min(least + 2, kind.max_length)
+            return st.lists(strategy(kind.item_type), min_size=least, max_size=most).map(tuple)
         case shape.TupleType():
             return st.tuples(*map(strategy, kind.item_types))
         case shape.StructType(cls=cls) if cls is Commission:
@@ -122,9 +123,10 @@ def wrong(kind: shape.Type) -> Iterator[Any]:
             yield from (2**64 - 1,) if kind.le is not None else ()
             yield from (kind.ge - 1, -(2**63)) if kind.ge is not None else ()
             yield from (kind.le + 1,) if kind.le is not None else ()
-        case shape.StrType(pattern=str()):
+        case shape.StrType(pattern=str(pattern)):
             good = smallest(kind)
-            yield from ("", good + "\n", "\n" + good, good + "\0", good.swapcase() + "!", "é", good * 40)
+            near = ("", good + "\n", "\n" + good, good + "\0", good.swapcase() + "!", "é", good * 100)
+            yield from (text for text in near if not pattern_fits(pattern, text))
         case shape.StrType() | shape.BytesType() | shape.VarTupleType():
             one = smallest(kind.item_type) if isinstance(kind, shape.VarTupleType) else None
             filler: Any = [one] if right is list else right(b"x") if right is bytes else "x"

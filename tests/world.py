@@ -1,7 +1,7 @@
 """A small world: one bank with four denominations, one merchant, one wallet. Only the RSA keys are random."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -14,8 +14,10 @@ from protocol.coins import Coin, SpentCoin, spend
 from protocol.commission import Commission
 from protocol.derivation import Root
 from protocol.envelope import EnvelopePrivateKey, Suite
-from protocol.keyset import Denomination, KeyRing, Keyset, Limits
+from protocol.keyset import Denomination, KeyRing, Keyset, Limits, Tariff
 from protocol.messages import (
+    BlindedCoin,
+    BlindSignature,
     Catalog,
     Certificate,
     Item,
@@ -30,6 +32,7 @@ from protocol.messages import (
 )
 from protocol.signatures import Domain, public_key
 from protocol.wallet import withdrawal
+from protocol.wallet.outputs import blind_outputs
 from protocol.wallet.paying import Ids, Payer, Shop, payment_info
 
 NOW: Final = 1_800_000_000_000
@@ -39,6 +42,16 @@ BANK: Final = "north"
 SHOP: Final = "books"
 ACCOUNT: Final = 1001
 VALUES: Final = (("USD", 100), ("USD", 200), ("USD", 500), ("EUR", 100))
+TARIFF: Final = Tariff(
+    withdrawal=Commission(0, 10_000, 0, 0),
+    deposit=Commission(1, 0, 0, 0),
+    exchange=Commission(100, 0, 0, 0),
+    refund=Commission(3, 0, 0, 0),
+    redemption=Commission(4, 0, 0, 0),
+    payout=Commission(5, 0, 0, 0),
+)
+"""All different, so that no operation can take another's commission; that of an exchange can be paid in coins."""
+GENERATION: Final = 2
 
 
 def seed(name: str) -> bytes:
@@ -125,9 +138,9 @@ class World:
             identity=self.identity,
             envelope_keys=(self.bank_envelope.public,),
             denominations=tuple(denominations.values()),
-            withdrawal_commission=Commission(0, 10_000, 0, 0),
-            deposit_commission=Commission(1, 0, 0, 0),
+            tariff=TARIFF,
             limits=Limits(10, 4),
+            revoked=(),
         )
         self.ring = KeyRing(self.keyset)
         self.root = Root(bytes(64))
@@ -157,15 +170,27 @@ class World:
         )
         self.info = payment_info(self.payreq, PAYER, commit_to_coins(EVIDENCE_KEY, self.purse.coins))
         self.account = Account(ACCOUNT, "merchant", SHOP, "The bookshop", "USD", self.shop_key)
-        self.client = Account(7, "client", "", "Alice", "USD", public_key(self.client_seed))
+        self.client = Account(7, "client", "", "Alice", "USD", public_key(self.client_seed), GENERATION)
 
-    def sign_blinded(self, request: WithdrawRequest) -> tuple[bytes, ...]:
+    def sign_blinded(self, coins: Iterable[BlindedCoin]) -> tuple[bytes, ...]:
         """What the bank's signer does."""
-        return tuple(rsa_sign(self._names[coin.denomination], coin.blinded) for coin in request.coins)
+        return tuple(rsa_sign(self._names[coin.denomination], coin.blinded) for coin in coins)
+
+    def issue(self, coins: Sequence[BlindedCoin]) -> tuple[BlindSignature, ...]:
+        """What the bank's answer says of blinded coins."""
+        return tuple(map(BlindSignature, (coin.denomination for coin in coins), self.sign_blinded(coins)))
+
+    def blind(self, denominations: Sequence[bytes], request_id: bytes = bytes(16)) -> tuple[BlindedCoin, ...]:
+        return blind_outputs(self.root, self.ring, request_id, denominations)
+
+    def asking(self, denominations: Sequence[bytes], request_id: bytes = bytes(16)) -> WithdrawRequest:
+        """The request for coins of these denominations."""
+        state = self.requested(denominations, request_id)
+        return WithdrawRequest(GENERATION, state.commission, self.blind(denominations, request_id), ())
 
     def requested(self, denominations: Sequence[bytes], request_id: bytes = bytes(16)) -> withdrawal.Requested:
         amount = sum(self.ring.denomination(one).value for one in denominations)
-        commission = self.keyset.withdrawal_commission.charge(amount)
+        commission = self.keyset.tariff.withdrawal.charge(amount)
         return withdrawal.Requested(BANK, request_id, b"sealed", tuple(denominations), amount, commission, 1)
 
     @cache  # noqa: B019  -- the world lives as long as the run
@@ -173,12 +198,12 @@ class World:
         """Mint coins as wallet and bank do: blind, sign, unblind, verify."""
         denominations = [self.ids[currency, value] for value in values]
         state = self.requested(denominations, request_id)
-        request = withdrawal.write(self.root, self.ring, request_id, denominations, state.commission)
-        answer = WithdrawAnswer(self.sign_blinded(request), state.amount, state.commission)
+        coins = self.issue(self.blind(denominations, request_id))
+        answer = WithdrawAnswer(coins, state.amount, state.commission)
         event = withdrawal.unblind(self.root, self.ring, state, answer, b"sealed")
         assert isinstance(event, withdrawal.CoinsVerified)
-        coins = tuple(coin for _, coin in event.coins)
-        return Purse(coins, tuple(self.root.coin(request_id, index) for index in range(len(values))))
+        verified = tuple(coin for _, coin in event.coins)
+        return Purse(verified, tuple(self.root.coin(request_id, index) for index in range(len(values))))
 
     @property
     def purse(self) -> Purse:

@@ -7,7 +7,7 @@ keys/denomination/<id>            RSA private key, PKCS #8 in DER: what coins ar
 books.db                          accounts, ledger, spent coins, stored answers, keysets
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +16,12 @@ import msgspec
 from broker.address import BrokerUrl
 from protocol.commission import parse_commission
 from protocol.envelope import PRIVATE_BYTES, EnvelopePrivateKey, Suite
-from protocol.keyset import VERSION, Denomination, Keyset, Limits, SignedKeyset, fingerprint
+from protocol.keyset import VERSION, Denomination, Keyset, Limits, SignedKeyset, Tariff, fingerprint
 from protocol.signatures import public_key
 
 from ..address import BankAddress
 from ..home import load_settings, make, save_settings, write_secret
+from ..trace import point
 from ..world import Clock, Entropy
 from .signer import generate_rsa_key, public_key_of
 
@@ -29,7 +30,10 @@ DEFAULT_LARGEST: Final = 14
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `bank.toml` holds. `presence` ends the bank's client id at the broker; nobody should guess it."""
+    """What `bank.toml` holds. `presence` ends the bank's client id at the broker; nobody should guess it.
+
+    The `ach_…` are what the operator has agreed with the bank that sends payouts (`ach.Originator`), or empty.
+    """
 
     name: str
     currency: str
@@ -37,12 +41,22 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     presence: str
     withdrawal_commission: str = "0"
     deposit_commission: str = "0"
+    exchange_commission: str = "0"
+    refund_commission: str = "0"
+    redemption_commission: str = "0"
+    payout_commission: str = "0"
     largest_denomination: int = DEFAULT_LARGEST
     max_coins: int = 100
     lanes: int = 4
     mint_days: int = 365
     spend_days: int = 730
     redeem_days: int = 1095
+    ach_destination: str = ""
+    ach_destination_name: str = ""
+    ach_origin: str = ""
+    ach_company_name: str = ""
+    ach_company_id: str = ""
+    ach_odfi: str = ""
 
 
 class BankKeys(msgspec.Struct, frozen=True):
@@ -60,17 +74,12 @@ def create(home: Path, settings: Settings, clock: Clock, entropy: Entropy) -> Ke
         HomeError: if the home is not empty.
         ValueError: if a setting makes no sense; nothing was written.
     """
-    withdrawal = parse_commission(settings.withdrawal_commission, settings.currency)
-    deposit = parse_commission(settings.deposit_commission, settings.currency)
-    deposit.check_smallest(1)
-    if not 0 < settings.mint_days <= settings.spend_days <= settings.redeem_days:
-        raise ValueError("mint, spend and redeem days must not decrease")
-    limits = msgspec.convert([settings.max_coins, settings.lanes], Limits)
+    tariff, limits = tariff_of(settings), limits_of(settings)
     make(home)
     identity = entropy.bytes(32)
     write_secret(home / "keys/identity", identity)
-    envelope = _new_envelope_key(home, entropy)
-    denominations = _new_denominations(home, settings, clock.now())
+    envelope = new_envelope_key(home, entropy)
+    denominations = new_denominations(home, settings, clock.now())
     save_settings(home, "bank", settings)
     return Keyset(
         version=VERSION,
@@ -81,13 +90,52 @@ def create(home: Path, settings: Settings, clock: Clock, entropy: Entropy) -> Ke
         identity=public_key(identity),
         envelope_keys=(envelope.public,),
         denominations=tuple(denominations),
-        withdrawal_commission=withdrawal,
-        deposit_commission=deposit,
+        tariff=tariff,
         limits=limits,
+        revoked=(),
     )
 
 
-def _new_envelope_key(home: Path, entropy: Entropy) -> EnvelopePrivateKey:
+def tariff_of(settings: Settings) -> Tariff:
+    """Return the commissions that the settings name.
+
+    Raises:
+        ValueError: if one is no commission, or would eat up the smallest coin.
+    """
+    tariff = Tariff(
+        *(
+            parse_commission(text, settings.currency)
+            for text in (
+                settings.withdrawal_commission,
+                settings.deposit_commission,
+                settings.exchange_commission,
+                settings.refund_commission,
+                settings.redemption_commission,
+                settings.payout_commission,
+            )
+        )
+    )
+    for taken_from_it in (tariff.deposit, tariff.exchange, tariff.redemption):
+        taken_from_it.check_smallest(1)
+    return tariff
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits that the settings name.
+
+    Raises:
+        ValueError: if they, or the days that a denomination lives, make no sense.
+    """
+    if not 0 < settings.mint_days <= settings.spend_days <= settings.redeem_days:
+        raise ValueError("mint, spend and redeem days must not decrease")
+    try:
+        return msgspec.convert([settings.max_coins, settings.lanes], Limits)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"max_coins is 1 to 200, lanes 1 to 256: {error}") from error
+
+
+def new_envelope_key(home: Path, entropy: Entropy) -> EnvelopePrivateKey:
+    """Make a key that requests are sealed for, and keep it in the home."""
     suite = Suite.MLKEM768_X25519
     secret = entropy.bytes(PRIVATE_BYTES[suite])
     key = EnvelopePrivateKey(suite, secret)
@@ -95,19 +143,23 @@ def _new_envelope_key(home: Path, entropy: Entropy) -> EnvelopePrivateKey:
     return key
 
 
-def _new_denominations(home: Path, settings: Settings, now: int) -> Iterable[Denomination]:
-    for exponent in range(settings.largest_denomination + 1):
+def new_denominations(
+    home: Path, settings: Settings, mint_from: int, values: Collection[int] = ()
+) -> Iterable[Denomination]:
+    """Make denomination keys of one epoch, for all values of the bank or some, and keep each in the home at once."""
+    for value in values or [1 << exponent for exponent in range(settings.largest_denomination + 1)]:
         private = generate_rsa_key()
         denomination = Denomination(
             currency=settings.currency,
-            value=1 << exponent,
+            value=value,
             public_key=public_key_of(private).to_der(),
-            mint_from=now,
-            mint_until=now + settings.mint_days * DAY_MS,
-            spend_until=now + settings.spend_days * DAY_MS,
-            redeem_until=now + settings.redeem_days * DAY_MS,
+            mint_from=mint_from,
+            mint_until=mint_from + settings.mint_days * DAY_MS,
+            spend_until=mint_from + settings.spend_days * DAY_MS,
+            redeem_until=mint_from + settings.redeem_days * DAY_MS,
         )
         write_secret(home / "keys/denomination" / denomination.id.hex(), private)
+        point("bank.key.written")
         yield denomination
 
 
@@ -121,13 +173,19 @@ def settings_of(home: Path) -> Settings:
 
 
 def keys_of(home: Path) -> BankKeys:
-    """Load all private keys of a bank."""
-    envelopes = {}
-    for path in (home / "keys/envelope").iterdir():
-        data = path.read_bytes()
-        envelopes[bytes.fromhex(path.name)] = EnvelopePrivateKey(Suite(data[0]), data[1:])
-    denominations = {bytes.fromhex(path.name): path.read_bytes() for path in (home / "keys/denomination").iterdir()}
+    """Load all private keys of a bank.
+
+    Raises:
+        OSError: if one cannot be read, perhaps because it was deleted at this moment.
+    """
+    envelopes = {key: EnvelopePrivateKey(Suite(data[0]), data[1:]) for key, data in _secrets_in(home / "keys/envelope")}
+    denominations = dict(_secrets_in(home / "keys/denomination"))
     return BankKeys((home / "keys/identity").read_bytes(), envelopes, denominations)
+
+
+def _secrets_in(folder: Path) -> Iterable[tuple[bytes, bytes]]:
+    """Yield id and content of each file; drafts (see `write_secret`) are none yet."""
+    return ((bytes.fromhex(path.name), path.read_bytes()) for path in folder.iterdir() if not path.suffix)
 
 
 def address_of(settings: Settings, identity_seed: bytes) -> BankAddress:

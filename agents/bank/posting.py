@@ -5,34 +5,41 @@ insertion and the questions that explain it.
 """
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
-from protocol.bank.ledger import Claim, Conflict, Entry, Outcome, Payment, Posted, Posting, Repeated
-from protocol.coins import Evidence
+from protocol.bank.ledger import (
+    Claim,
+    Conflict,
+    Generation,
+    Outcome,
+    Payment,
+    PayoutOrder,
+    Posted,
+    Posting,
+    Redemption,
+    Withdrawal,
+)
 from protocol.errors import OurError
 from protocol.refusals import Refusal
 
 from .group_commit import undo
+from .journal import add_entries, add_journal, fold, sum_entries
+from .lookup import fetch, find_payment, said_before, spent
 
-FOLD_AFTER: Final = 1000
-"""A balance is folded when it was the sum of more entries than this."""
 _CUSTOMERS: Final = "account/"
+_COINS: Final = "coins/"
+_FOLD_COINS_AFTER: Final = 50
 
 
-class Overdrawn(Exception):
-    """A customer's ledger would fall below zero."""
+class _Refused(Exception):
+    """What was written breaks a rule that no index judges."""
 
-
-class Sum(NamedTuple):
-    """A ledger's balance through the journal id `through`; `unfolded` entries had to be read for it."""
-
-    through: int
-    amount: int
-    unfolded: int
+    def __init__(self, refusal: Refusal, overdrawn: bytes = b"") -> None:
+        super().__init__(refusal)
+        self.conflict = Conflict(refusal, overdrawn=overdrawn)
 
 
 def post(posting: Posting, db: sqlite3.Connection, now: int) -> Outcome:
@@ -42,11 +49,13 @@ def post(posting: Posting, db: sqlite3.Connection, now: int) -> Outcome:
         return known
     if posting.not_after and now >= posting.not_after:
         return Conflict(Refusal.PAYMENT_EXPIRED if posting.payment else Refusal.REQUEST_EXPIRED)
+    if posting.generation is not None and not _served(db, posting.generation):
+        return Conflict(Refusal.SUPERSEDED)
     try:
         _write(db, posting, now)
-    except Overdrawn:
+    except _Refused as error:
         undo(db)
-        return Conflict(Refusal.INSUFFICIENT_FUNDS)
+        return error.conflict
     except sqlite3.IntegrityError as error:
         undo(db)
         conflict = _explain(db, posting)
@@ -56,89 +65,119 @@ def post(posting: Posting, db: sqlite3.Connection, now: int) -> Outcome:
     return Posted(posting.answer)
 
 
-def said_before(db: sqlite3.Connection, request_id: bytes, request_hash: bytes) -> Repeated | Conflict | None:
-    """Return the answer to a request that was answered before, or that its id was another request's."""
-    query = "SELECT request_hash, answer FROM answer WHERE request_id = ?"
-    row = db.execute(query, (request_id,)).fetchone()
+def _served(db: sqlite3.Connection, generation: Generation) -> bool:
+    row = db.execute("SELECT generation FROM account WHERE number = ?", (generation.account,)).fetchone()
     if row is None:
-        return None
-    return Repeated(row[1]) if row[0] == request_hash else Conflict(Refusal.REQUEST_ID_REUSED)
+        raise OurError(f"there is no account {generation.account}")
+    return bool(row[0] == generation.number - generation.taken_over)
 
 
-def find_payment(db: sqlite3.Connection, digest: bytes) -> Payment | None:
-    """Return a payment that has its verdict."""
-    query = "SELECT account, payment_id, accepted, verdict, info, commission FROM payment WHERE digest = ?"
-    row = db.execute(query, (digest,)).fetchone()
-    return Payment(digest, row[0], row[1], bool(row[2]), *row[3:]) if row else None
+def _write(db: sqlite3.Connection, posting: Posting, now: int) -> None:
+    """Write all of a posting; at last what is judged by sums, in the order of `Books.post`."""
+    journal = add_journal(db, posting.kind, posting.request_id, now)
+    _answer(db, posting, journal)
+    _take(db, posting, journal)
+    if posting.claim is not None:
+        _claim(db, posting.claim)
+    if posting.generation is not None and posting.generation.taken_over:
+        row = (posting.generation.number, posting.generation.account)
+        db.execute("UPDATE account SET generation = ? WHERE number = ?", row)
+    db.executemany("INSERT INTO issued VALUES (?, ?, ?)", [(*value, journal) for value in posting.issued])
+    if posting.withdrawal is not None:
+        _withdraw(db, posting.withdrawal, posting.request_id, journal)
+    add_entries(db, journal, posting.entries)
+    if posting.redemption is not None:
+        _redeem(db, posting.redemption, journal)
+    if posting.payout is not None:
+        _queue(db, posting.payout, journal)
+    for ledger in _below_zero(db, posting, _COINS):
+        raise _Refused(Refusal.KEY_OVERDRAWN, bytes.fromhex(ledger.removeprefix(_COINS)))
+    for _ in _below_zero(db, posting, _CUSTOMERS):
+        raise _Refused(Refusal.INSUFFICIENT_FUNDS)
 
 
-def find_spending(db: sqlite3.Connection, denomination: bytes, serial: bytes) -> tuple[bytes, bytes] | None:
-    """Return the digest that a coin was spent on, and the signature that spent it."""
-    query = "SELECT digest, spend FROM spent WHERE denomination = ? AND serial = ?"
-    row = db.execute(query, (denomination, serial)).fetchone()
-    return (row[0], row[1]) if row else None
+def _below_zero(db: sqlite3.Connection, posting: Posting, ledgers: str) -> Iterator[str]:
+    """Of the ledgers whose names begin so, those that the posting has debited and that are below zero now."""
+    debited = (entry.ledger for entry in posting.entries if entry.amount < 0 and entry.ledger.startswith(ledgers))
+    balance = _outstanding if ledgers == _COINS else fold
+    return (ledger for ledger in debited if balance(db, ledger) < 0)
 
 
-def add_journal(db: sqlite3.Connection, kind: str, request_id: bytes | None, now: int) -> int:
-    """Begin a posting in the journal and return its id: one more than the last one."""
-    insert = "INSERT INTO journal (kind, request_id, at) VALUES (?, ?, ?) RETURNING id"
-    [(number,)] = db.execute(insert, (kind, request_id, now)).fetchall()
-    return int(number)
-
-
-def add_entries(db: sqlite3.Connection, journal: int, entries: Iterable[Entry]) -> None:
-    """Enter amounts in their ledgers, one row for each ledger."""
-    totals: defaultdict[str, int] = defaultdict(int)
-    for entry in entries:
-        totals[entry.ledger] += entry.amount
-    if sum(totals.values()) != 0:
-        raise OurError("the entries of the posting do not sum to zero")
-    rows = [(ledger, journal, amount) for ledger, amount in totals.items()]
-    db.executemany("INSERT INTO entry VALUES (?, ?, ?)", rows)
-
-
-def sum_entries(db: sqlite3.Connection, ledger: str) -> Sum:
-    """Return the balance of a ledger: what was folded, and the entries since."""
-    folded = db.execute("SELECT through, amount FROM balance WHERE ledger = ?", (ledger,)).fetchone() or (0, 0)
-    query = "SELECT max(journal), sum(amount), count(*) FROM entry WHERE ledger = ? AND journal > ?"
-    last, amount, count = db.execute(query, (ledger, folded[0])).fetchone()
-    return Sum(last or folded[0], folded[1] + (amount or 0), count)
-
-
-def fold(db: sqlite3.Connection, ledger: str) -> int:
-    """Return the balance of a ledger, and keep it if it was the sum of many entries."""
+def _outstanding(db: sqlite3.Connection, ledger: str) -> int:
+    """As `fold`, but sooner: a deposit asks for one balance for each denomination, not for one."""
     through, amount, unfolded = sum_entries(db, ledger)
-    if unfolded > FOLD_AFTER:
+    if unfolded > _FOLD_COINS_AFTER:
         db.execute("INSERT OR REPLACE INTO balance VALUES (?, ?, ?)", (ledger, through, amount))
     return amount
 
 
-def _write(db: sqlite3.Connection, posting: Posting, now: int) -> None:
-    journal = add_journal(db, posting.kind, posting.request_id, now)
-    answer = (posting.request_id, posting.request_hash, posting.answer, journal)
-    db.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", answer)
+def _answer(db: sqlite3.Connection, posting: Posting, journal: int) -> None:
+    for said in (posting, posting.reply):
+        if said is not None:
+            row = (said.request_id, said.request_hash, said.answer, journal)
+            db.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", row)
+
+
+def _take(db: sqlite3.Connection, posting: Posting, journal: int) -> None:
+    """Store the verdict, and coins as spent."""
     payment = posting.payment
     if payment is not None:
         row = (*msgspec.structs.astuple(payment), journal)
         db.execute("INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    if posting.spent:
-        if payment is None or not payment.accepted:
-            raise OurError("coins are spent on an accepted payment, or not at all")
-        coins = [(coin.denomination, coin.serial, payment.digest, coin.spend, journal) for coin in posting.spent]
-        db.executemany("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", coins)
-    if posting.claim is not None:
-        _claim(db, posting.claim)
-    db.executemany("INSERT INTO issued VALUES (?, ?, ?)", [(*value, journal) for value in posting.issued])
-    add_entries(db, journal, posting.entries)
-    for entry in posting.entries:
-        if entry.amount < 0 and entry.ledger.startswith(_CUSTOMERS) and fold(db, entry.ledger) < 0:
-            raise Overdrawn
+    if not posting.spent:
+        return
+    if not posting.spent_on:
+        raise OurError("the coins are spent on nothing")
+    if payment is not None and (not payment.accepted or payment.digest != posting.spent_on):
+        raise OurError("the coins are not spent on the posting's payment, or that is refused")
+    coins = [(coin.denomination, coin.serial, posting.spent_on, coin.spend, journal) for coin in posting.spent]
+    db.executemany("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", coins)
 
 
 def _claim(db: sqlite3.Connection, claim: Claim) -> None:
-    claimed = db.execute("UPDATE account SET key = ? WHERE number = ? AND key IS NULL", (claim.key, claim.account))
-    if claimed.rowcount != 1:
+    update = "UPDATE account SET key = ?, generation = 1 WHERE number = ? AND key IS NULL"
+    if db.execute(update, (claim.key, claim.account)).rowcount != 1:
         raise sqlite3.IntegrityError("the account was claimed before")
+
+
+def _withdraw(db: sqlite3.Connection, withdrawal: Withdrawal, request_id: bytes, journal: int) -> None:
+    settle = "UPDATE withdrawal SET settled = 1 WHERE account = ? AND request_id = ? AND NOT settled"
+    db.executemany(settle, [(withdrawal.account, settled) for settled in withdrawal.settled])
+    insert = (
+        "INSERT INTO withdrawal (account, number, request_id, amount, journal) "
+        "SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4 FROM withdrawal WHERE account = ?1"
+    )
+    db.execute(insert, (withdrawal.account, request_id, withdrawal.amount, journal))
+
+
+def _redeem(db: sqlite3.Connection, redemption: Redemption, journal: int) -> None:
+    db.execute("INSERT INTO redemption VALUES (?, ?, ?)", (journal, redemption.account, redemption.amount))
+    query = (
+        "SELECT coalesce((SELECT sum(amount) FROM redemption WHERE account = ?1), 0) "
+        "> coalesce((SELECT sum(amount) FROM withdrawal WHERE account = ?1), 0)"
+    )
+    (capped,) = db.execute(query, (redemption.account,)).fetchone()
+    if capped or (redemption.revoked and _left_before(db, redemption, journal) < redemption.revoked):
+        raise _Refused(Refusal.REDEMPTION_CAPPED)
+
+
+def _left_before(db: sqlite3.Connection, redemption: Redemption, journal: int) -> int:
+    """What the account had withdrawn before its coins were revoked, less all that it redeemed until this posting."""
+    withdrawn = (
+        "SELECT coalesce(sum(amount), 0) FROM withdrawal JOIN journal ON journal.id = withdrawal.journal "
+        "WHERE account = ? AND at < ?"
+    )
+    redeemed = "SELECT coalesce(sum(amount), 0) FROM redemption WHERE account = ? AND journal < ?"
+    (most,) = db.execute(withdrawn, (redemption.account, redemption.before)).fetchone()
+    (had,) = db.execute(redeemed, (redemption.account, journal)).fetchone()
+    return int(most - had)
+
+
+def _queue(db: sqlite3.Connection, payout: PayoutOrder, journal: int) -> None:
+    row = (payout.account, payout.amount, payout.commission, journal)
+    db.execute("INSERT INTO payout (account, amount, commission, journal) VALUES (?, ?, ?, ?)", row)
+    if not db.execute("SELECT 1 FROM destination WHERE account = ?", (payout.account,)).fetchone():
+        raise _Refused(Refusal.NO_DESTINATION)
 
 
 def _explain(db: sqlite3.Connection, posting: Posting) -> Conflict | None:
@@ -149,11 +188,7 @@ def _explain(db: sqlite3.Connection, posting: Posting) -> Conflict | None:
             return Conflict("", verdict=judged.verdict, commission=judged.commission)
         if posting.payment.accepted and _paid(db, posting.payment):
             return Conflict(Refusal.ALREADY_PAID)
-    evidence = tuple(
-        Evidence(coin.denomination, coin.serial, *spending)
-        for coin in posting.spent
-        if (spending := find_spending(db, coin.denomination, coin.serial))
-    )
+    evidence = spent(db, ((coin.denomination, coin.serial) for coin in posting.spent))
     if evidence:
         return Conflict(Refusal.ALREADY_SPENT, evidence=evidence)
     if posting.claim is not None:
@@ -164,6 +199,8 @@ def _explain(db: sqlite3.Connection, posting: Posting) -> Conflict | None:
     query = "SELECT 1 FROM issued WHERE denomination = ? AND blinded_hash = ?"
     if any(db.execute(query, value).fetchone() for value in posting.issued):
         return Conflict(Refusal.BLINDED_VALUE_REUSED)
+    if posting.reply is not None and fetch(db, posting.reply.request_id):
+        return Conflict(Refusal.REQUEST_ID_REUSED)
     return None
 
 

@@ -1,5 +1,6 @@
 -- The bank's books. Amounts are signed minor units, times milliseconds since 1970.
--- What happened is only ever inserted; the only rows that change are unclaimed accounts and folded balances.
+-- What happened is only ever inserted; the rows that change are accounts, folded balances, destinations of payouts
+-- and the mark on a withdrawal that it is settled.
 
 CREATE TABLE account (
     number INTEGER PRIMARY KEY CHECK (number > 1000),
@@ -9,6 +10,7 @@ CREATE TABLE account (
     currency TEXT NOT NULL,
     key BLOB UNIQUE CHECK (length(key) = 32),
     invitation BLOB UNIQUE CHECK (length(invitation) = 32),
+    generation INTEGER NOT NULL DEFAULT 0 CHECK (generation >= 0),
     UNIQUE (kind, name),
     CHECK (key IS NOT NULL OR invitation IS NOT NULL)
 ) STRICT;
@@ -62,7 +64,7 @@ CREATE TABLE payment (
     journal INTEGER NOT NULL REFERENCES journal
 ) STRICT, WITHOUT ROWID;
 
-CREATE UNIQUE INDEX payment_accepted ON payment (account, payment_id) WHERE accepted;
+CREATE UNIQUE INDEX payment_accepted ON payment (payment_id, account) WHERE accepted;
 
 CREATE TABLE answer (
     request_id BLOB PRIMARY KEY CHECK (length(request_id) = 16),
@@ -75,6 +77,73 @@ CREATE TABLE funding (
     reference TEXT PRIMARY KEY,
     account INTEGER NOT NULL REFERENCES account,
     amount INTEGER NOT NULL CHECK (amount > 0),
+    journal INTEGER NOT NULL REFERENCES journal
+) STRICT;
+
+-- Numbers count an account's withdrawals from 1. A settled one has no coin left that recovery could bring back.
+CREATE TABLE withdrawal (
+    account INTEGER NOT NULL REFERENCES account,
+    number INTEGER NOT NULL CHECK (number > 0),
+    request_id BLOB NOT NULL CHECK (length(request_id) = 16),
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    settled INTEGER NOT NULL DEFAULT 0 CHECK (settled IN (0, 1)),
+    journal INTEGER NOT NULL REFERENCES journal,
+    PRIMARY KEY (account, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX withdrawal_unsettled ON withdrawal (account, request_id) WHERE NOT settled;
+
+CREATE TABLE redemption (
+    journal INTEGER PRIMARY KEY REFERENCES journal,
+    account INTEGER NOT NULL REFERENCES account,
+    amount INTEGER NOT NULL CHECK (amount > 0)
+) STRICT;
+
+CREATE INDEX redemption_account ON redemption (account);
+
+-- Where a merchant's payouts go, until they are exported.
+CREATE TABLE destination (
+    account INTEGER PRIMARY KEY REFERENCES account,
+    routing TEXT NOT NULL,
+    number TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('checking', 'savings')),
+    holder TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE payout (
+    number INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL REFERENCES account,
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    commission INTEGER NOT NULL CHECK (commission >= 0),
+    journal INTEGER NOT NULL REFERENCES journal
+) STRICT;
+
+CREATE INDEX payout_account ON payout (account);
+
+CREATE TABLE ach_file (
+    number INTEGER PRIMARY KEY,
+    data BLOB NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+
+-- That a payout is in a file, with the destination that the file says.
+CREATE TABLE export (
+    payout INTEGER PRIMARY KEY REFERENCES payout,
+    file INTEGER NOT NULL REFERENCES ach_file,
+    routing TEXT NOT NULL,
+    number TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    holder TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE settlement (
+    payout INTEGER PRIMARY KEY REFERENCES export,
+    journal INTEGER NOT NULL REFERENCES journal
+) STRICT;
+
+CREATE TABLE payout_return (
+    payout INTEGER PRIMARY KEY REFERENCES export,
+    reason TEXT NOT NULL CHECK (length(reason) <= 120),
     journal INTEGER NOT NULL REFERENCES journal
 ) STRICT;
 

@@ -99,11 +99,22 @@ class SoftwareSigner:
             OurError: something is no sound RSA key.
         """
         self._keys: dict[bytes, _Key] = {}
-        for denomination, pkcs8 in keys.items():
-            public = public_key_of(pkcs8)
-            self._keys[denomination] = _Key(public, load(pkcs8, public.modulus_bytes))
+        self._load = load
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="signer")
+        self.add(keys)
+
+    def add(self, keys: Mapping[bytes, bytes]) -> None:
+        """Load further keys, as in the constructor; those that are there already are left alone.
+
+        Raises:
+            OurError: something is no sound RSA key.
+        """
+        loaded = {}
+        for denomination in keys.keys() - self._keys.keys():
+            public = public_key_of(keys[denomination])
+            loaded[denomination] = _Key(public, self._load(keys[denomination], public.modulus_bytes))
+        self._keys = self._keys | loaded  # at once: this may run in a thread of its own
 
     async def blind_sign(self, denomination: bytes, blinded: Sequence[bytes]) -> list[bytes]:
         """See `Signer`; the work is split evenly over the threads."""

@@ -6,9 +6,9 @@ processes may read and change the same file at the same time: every change is ma
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -17,43 +17,33 @@ from typing import Final, Self, TypeVar
 
 from protocol.bank.desk import Account
 from protocol.bank.ledger import Conflict, Outcome, Payment, Posting, Repeated, account_ledger, funding_entries
+from protocol.coins import Evidence
 from protocol.errors import OurError
 
 from ..database import connect
+from . import lookup, payouts
+from .facts import Snapshot
 from .group_commit import GroupWriter
-from .posting import (
-    FOLD_AFTER,
-    add_entries,
-    add_journal,
-    find_payment,
-    find_spending,
-    fold,
-    post,
-    said_before,
-    sum_entries,
-)
+from .journal import FOLD_AFTER, add_entries, add_journal, fold, sum_entries
+from .posting import post
+from .snapshot import ACCOUNT, read_snapshot
 from .store import (
     FUNDING,
     AccountNameTaken,
-    AnswerRow,
     BooksUnavailable,
-    EntryRow,
-    FoldedRow,
-    FundingRow,
-    IssuedRow,
-    JournalRow,
+    DestinationRow,
+    Kept,
     KeyHasAccount,
+    MintedRow,
     NoSuchAccount,
-    PaymentRow,
+    PayoutRow,
     ReferenceReused,
-    Snapshot,
-    SpentRow,
+    StoredRow,
 )
 
 SCHEMA: Final = files(__package__).joinpath("schema.sql").read_text()
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MAX_AMOUNT: Final = 2**53 - 1
-_ACCOUNT: Final = "SELECT number, kind, name, title, currency, coalesce(key, x'') FROM account"
 
 _T = TypeVar("_T")
 
@@ -108,10 +98,18 @@ class SqliteBooks:
     async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         if not self._open:
             raise BooksUnavailable("the books are closed")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._connection)
-        except sqlite3.Error as error:
-            raise BooksUnavailable(str(error)) from error
+        return await asyncio.get_running_loop().run_in_executor(self._reader, _at_one_moment, self._connection, query)
+
+    async def _read_aside(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Read over a connection of its own, for it may take long."""
+        if not self._open:
+            raise BooksUnavailable("the books are closed")
+
+        def read() -> _T:
+            with closing(self._connect()) as db:
+                return _at_one_moment(db, query)
+
+        return await asyncio.to_thread(read)
 
     async def _write(self, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
         if not self._open:
@@ -124,16 +122,68 @@ class SqliteBooks:
 
     async def stored_answer(self, request_id: bytes, request_hash: bytes) -> Repeated | Conflict | None:
         """See `Books.stored_answer`."""
-        return await self._read(lambda db: said_before(db, request_id, request_hash))
+        return await self._read(lambda db: lookup.said_before(db, request_id, request_hash))
 
     async def inquiry(self, digest: bytes, denomination: bytes, serial: bytes) -> tuple[Payment | None, bytes, int]:
         """See `Books.inquiry`."""
 
         def inquire(db: sqlite3.Connection, now: int) -> tuple[Payment | None, bytes, int]:
-            spending = find_spending(db, denomination, serial)
-            return find_payment(db, digest), spending[0] if spending else b"", now
+            spending = lookup.find_spending(db, denomination, serial)
+            return lookup.find_payment(db, digest), spending[0] if spending else b"", now
 
         return await self._write(inquire)
+
+    async def withdrawals(self, account: int, start: int) -> Kept:
+        """See `Books.withdrawals`."""
+        return await self._read(lambda db: lookup.kept_withdrawals(db, account, start))
+
+    async def fetch(self, request_id: bytes) -> StoredRow | None:
+        """See `Books.fetch`."""
+        return await self._read(lambda db: lookup.fetch(db, request_id))
+
+    async def spendings(self, denomination: bytes, prefix: str) -> list[Evidence]:
+        """See `Books.spendings`."""
+        return await self._read(lambda db: lookup.spendings(db, denomination, prefix))
+
+    async def spent(self, coins: Sequence[tuple[bytes, bytes]]) -> tuple[Evidence, ...]:
+        """See `Books.spent`."""
+        return await self._read(lambda db: lookup.spent(db, coins))
+
+    async def payments(self, payment_id: bytes) -> list[Payment]:
+        """See `Books.payments`."""
+        return await self._read(lambda db: lookup.accepted_payments(db, payment_id))
+
+    async def set_destination(self, account: int, destination: DestinationRow) -> None:
+        """See `Books.set_destination`."""
+        await self._write(lambda db, _: payouts.set_destination(db, account, destination))
+
+    async def payouts(self, account: int = 0, state: str = "", limit: int = 1000) -> list[PayoutRow]:
+        """See `Books.payouts`."""
+        return await self._read(lambda db: payouts.payouts(db, account, state, limit))
+
+    async def export_payouts(self, write: Callable[[int, int, Sequence[PayoutRow]], bytes]) -> tuple[int, bytes] | None:
+        """See `Books.export_payouts`."""
+        return await self._write(lambda db, now: payouts.export_payouts(db, now, write))
+
+    async def ach_file(self, number: int = 0) -> tuple[int, bytes] | None:
+        """See `Books.ach_file`."""
+        return await self._read(lambda db: payouts.ach_file(db, number))
+
+    async def settle_payout(self, number: int, amount: int) -> bool:
+        """See `Books.settle_payout`."""
+        return await self._write(lambda db, now: payouts.settle_payout(db, now, number, amount))
+
+    async def return_payout(self, number: int, amount: int, reason: str) -> bool:
+        """See `Books.return_payout`."""
+        return await self._write(lambda db, now: payouts.return_payout(db, now, number, amount, reason))
+
+    async def last_entry(self) -> int:
+        """See `Books.last_entry`."""
+        return await self._read(lookup.last_entry)
+
+    async def minted(self) -> tuple[int, list[MintedRow]]:
+        """See `Books.minted`."""
+        return await self._read_aside(lookup.minted)
 
     async def open_account(
         self, kind: str, name: str, title: str, currency: str, key: bytes, invitation_hash: bytes
@@ -147,7 +197,7 @@ class SqliteBooks:
                 raise KeyHasAccount("the key has an account already")
             (number,) = db.execute("SELECT coalesce(max(number), 1000) + 1 FROM account").fetchone()
             row = (number, kind, name, title, currency, key or None, invitation_hash or None)
-            db.execute("INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute("INSERT INTO account VALUES (?, ?, ?, ?, ?, ?, ?, 0)", row)
             return Account(number, kind, name, title, currency, key)
 
         return await self._write(insert)
@@ -161,19 +211,15 @@ class SqliteBooks:
         return await self._account("invitation = ? AND key IS NULL", invitation_hash)
 
     async def _account(self, condition: str, value: bytes) -> Account | None:
-        row = await self._read(lambda db: db.execute(f"{_ACCOUNT} WHERE {condition}", (value,)).fetchone())
+        row = await self._read(lambda db: db.execute(f"{ACCOUNT} WHERE {condition}", (value,)).fetchone())
         return Account(*row) if row else None
 
     async def accounts(self) -> list[tuple[Account, int]]:
         """See `Books.accounts`."""
 
         def read(db: sqlite3.Connection) -> list[tuple[Account, int]]:
-            db.execute("BEGIN")
-            try:
-                found = [Account(*row) for row in db.execute(f"{_ACCOUNT} ORDER BY number")]
-                return [(account, sum_entries(db, account_ledger(account.number)).amount) for account in found]
-            finally:
-                db.execute("ROLLBACK")
+            found = [Account(*row) for row in db.execute(f"{ACCOUNT} ORDER BY number")]
+            return [(account, sum_entries(db, account_ledger(account.number)).amount) for account in found]
 
         return await self._read(read)
 
@@ -228,34 +274,16 @@ class SqliteBooks:
         await self._write(add)
 
     async def snapshot(self) -> Snapshot:
-        """See `Books.snapshot`. It is read over a connection of its own, for it may take long."""
-        if not self._open:
-            raise BooksUnavailable("the books are closed")
-        return await asyncio.to_thread(self._snapshot)
+        """See `Books.snapshot`."""
+        return await self._read_aside(read_snapshot)
 
-    def _snapshot(self) -> Snapshot:
-        db = self._connect()
+
+def _at_one_moment(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], _T]) -> _T:
+    try:
+        db.execute("BEGIN")
         try:
-            db.execute("BEGIN")
-            return _read_snapshot(db)
-        except sqlite3.Error as error:
-            raise BooksUnavailable(str(error)) from error
+            return query(db)
         finally:
-            db.close()
-
-
-def _read_snapshot(db: sqlite3.Connection) -> Snapshot:
-    select = db.execute
-    return Snapshot(
-        accounts=tuple(Account(*row) for row in select(f"{_ACCOUNT} ORDER BY number")),
-        journal=tuple(map(JournalRow._make, select("SELECT id, kind, request_id, at FROM journal ORDER BY id"))),
-        entries=tuple(map(EntryRow._make, select("SELECT journal, ledger, amount FROM entry"))),
-        folded=tuple(map(FoldedRow._make, select("SELECT ledger, through, amount FROM balance"))),
-        issued=tuple(map(IssuedRow._make, select("SELECT denomination, blinded_hash, journal FROM issued"))),
-        spent=tuple(map(SpentRow._make, select("SELECT denomination, serial, digest, journal FROM spent"))),
-        payments=tuple(
-            map(PaymentRow._make, select("SELECT digest, account, payment_id, accepted, verdict, journal FROM payment"))
-        ),
-        answers=tuple(map(AnswerRow._make, select("SELECT request_id, journal FROM answer"))),
-        fundings=tuple(map(FundingRow._make, select("SELECT reference, account, amount, journal FROM funding"))),
-    )
+            db.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise BooksUnavailable(str(error)) from error

@@ -1,15 +1,26 @@
-"""The `Books` port: where the bank's accounts, ledger, spent list and answers are kept; and what an audit reads."""
+"""The `Books` port: where the bank's accounts, ledger, spent list and answers are kept."""
 
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, NamedTuple, Protocol, Self
 
-import msgspec
-
 from protocol.bank.desk import Account
 from protocol.bank.ledger import Conflict, Outcome, Payment, Posting, Repeated
+from protocol.coins import Evidence
+
+from .facts import Snapshot
 
 FUNDING: Final = "funding"
-"""The journal's kind for money that the operator has received; every other kind is one of a request."""
+"""The journal's kind for money that the operator has received."""
+SETTLEMENT: Final = "settlement"
+"""The journal's kind for a payout that has left the bank."""
+PAYOUT_RETURN: Final = "payout_return"
+"""The journal's kind for a payout that came back. The kinds beside these three are those of requests."""
+
+
+MOST_PAYOUTS: Final = 10_000
+MOST_IN_SUM: Final = 999_999_999_999
+"""What one ACH file holds: so many transfers here, and a sum of twelve digits."""
 
 
 class BooksError(Exception):
@@ -40,87 +51,63 @@ class ReferenceReused(BooksError):
     """The reference was booked for another account or amount."""
 
 
-class JournalRow(NamedTuple):
-    """One posting. Ids count from 1 without a gap; `request_id` is None if nobody asked (funding)."""
-
-    id: int
-    kind: str
-    request_id: bytes | None
-    at: int
+class TooMany(BooksError):
+    """There is more to tell than fits in one answer."""
 
 
-class EntryRow(NamedTuple):
-    """What a posting did to a ledger, in signed minor units."""
-
-    journal: int
-    ledger: str
-    amount: int
+class WrongState(BooksError):
+    """The payout is not in the state that this needs; the text says in which it is."""
 
 
-class FoldedRow(NamedTuple):
-    """The sum of a ledger's entries through a journal id."""
-
-    ledger: str
-    through: int
-    amount: int
-
-
-class IssuedRow(NamedTuple):
-    """A blinded value that was signed."""
-
-    denomination: bytes
-    blinded_hash: bytes
-    journal: int
-
-
-class SpentRow(NamedTuple):
-    """A coin on the spent list, and the digest of the payment that it was spent on."""
-
-    denomination: bytes
-    serial: bytes
-    digest: bytes
-    journal: int
-
-
-class PaymentRow(NamedTuple):
-    """A verdict; `accepted` is 0 or 1."""
-
-    digest: bytes
-    account: int
-    payment_id: bytes
-    accepted: int
-    verdict: bytes
-    journal: int
-
-
-class AnswerRow(NamedTuple):
-    """Which posting a request was answered with."""
+class StoredRow(NamedTuple):
+    """An answer as it was given, and the hash of the request that it answers."""
 
     request_id: bytes
-    journal: int
+    request_hash: bytes
+    answer: bytes
 
 
-class FundingRow(NamedTuple):
-    """Money that the operator has received for an account."""
+class Kept(NamedTuple):
+    """Answers to withdrawals, the oldest first; of `total` that are kept; the number to go on from, 0 at the end."""
 
-    reference: str
+    withdrawals: list[StoredRow]
+    total: int
+    next: int
+
+
+class DestinationRow(NamedTuple):
+    """Where an account's payouts go: ABA routing number, account number, `checking` or `savings`, holder."""
+
+    routing: str
+    number: str
+    kind: str
+    holder: str
+
+
+class PayoutRow(NamedTuple):
+    """A payout. `state` is queued, exported, settled or returned; `file` numbers the ACH file, 0 before the export.
+
+    `destination` is what it was when the payout was exported, or is, before.
+    """
+
+    number: int
     account: int
+    currency: str
     amount: int
-    journal: int
+    commission: int
+    state: str
+    reason: str
+    file: int
+    at: int
+    destination: DestinationRow
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All facts in the books at one moment, as far as they concern money."""
+class MintedRow(NamedTuple):
+    """How many coins of a denomination were signed and how many are on the spent list."""
 
-    accounts: tuple[Account, ...]
-    journal: tuple[JournalRow, ...]
-    entries: tuple[EntryRow, ...]
-    folded: tuple[FoldedRow, ...]
-    issued: tuple[IssuedRow, ...]
-    spent: tuple[SpentRow, ...]
-    payments: tuple[PaymentRow, ...]
-    answers: tuple[AnswerRow, ...]
-    fundings: tuple[FundingRow, ...]
+    denomination: bytes
+    minted: int
+    spent: int
 
 
 class Books(Protocol):
@@ -134,6 +121,7 @@ class Books(Protocol):
 
         Raises:
             NewerSchema: a later release has written them; they are left untouched.
+            OlderSchema: an earlier release has written them; they are left untouched.
         """
         ...
 
@@ -154,17 +142,25 @@ class Books(Protocol):
 
         1. the request was answered before: `Repeated`, or `Conflict` with `REQUEST_ID_REUSED` if its hash differs;
         2. the books' time has reached `not_after`: `PAYMENT_EXPIRED` for an accepting verdict, else `REQUEST_EXPIRED`;
-        3. the payment has its verdict: no refusal, but that verdict;
-        4. the verdict accepts, and another payment of this id was accepted for the account: `ALREADY_PAID`;
-        5. coins are on the spent list: `ALREADY_SPENT`, with evidence for each of them, in the order of the posting;
-        6. the claimed account has a key: `INVALID_INVITATION`; the key has an account: `ACCOUNT_EXISTS`;
-        7. a blinded value was signed under its denomination: `BLINDED_VALUE_REUSED`;
-        8. a customer's ledger would fall below zero: `INSUFFICIENT_FUNDS`;
-        9. `Posted`.
+        3. the account is not at the generation, or (`taken_over`) not at the one before: `SUPERSEDED`;
+        4. the payment has its verdict: no refusal, but that verdict;
+        5. the verdict accepts, and another payment of this id was accepted for the account: `ALREADY_PAID`;
+        6. coins are on the spent list: `ALREADY_SPENT`, with evidence for each of them, in the order of the posting;
+        7. the claimed account has a key: `INVALID_INVITATION`; the key has an account: `ACCOUNT_EXISTS`;
+        8. a blinded value was signed under its denomination: `BLINDED_VALUE_REUSED`;
+        9. the request of `reply` has an answer: `REQUEST_ID_REUSED`;
+        10. the account would have redeemed more than it has withdrawn, or more revoked coins than are left of what it
+            withdrew before the revocation: `REDEMPTION_CAPPED`;
+        11. no destination is known for the account's payout: `NO_DESTINATION`;
+        12. more coins of a denomination would have come back than were signed, by value: `KEY_OVERDRAWN`, with the
+            denomination;
+        13. a customer's ledger would fall below zero: `INSUFFICIENT_FUNDS`;
+        14. `Posted`.
 
         Raises:
             OurError: the posting contradicts itself: its entries do not sum to zero, a coin stands twice, coins
-                are spent on no payment, a field has an impossible size.
+                are spent on nothing or on another digest than the payment's, an account does not exist, a field has
+                an impossible size.
         """
         ...
 
@@ -178,6 +174,93 @@ class Books(Protocol):
         Returns:
             The payment, if it has a verdict; the digest that the coin was spent on, or b""; the books' time in
             milliseconds. No posting whose `not_after` is that time or earlier can still be made.
+        """
+        ...
+
+    async def withdrawals(self, account: int, start: int) -> Kept:
+        """Return answers to the account's withdrawals that recovery serves, from number `start` on.
+
+        These are its last `KEPT_WITHDRAWALS` and all older ones that are not settled. At most that many are returned
+        at once, and no more than fit in an answer: 250,000 bytes (an answer is
+        padded to a power of two), but at least one. Numbers count an account's
+        withdrawals from 1.
+        """
+        ...
+
+    async def fetch(self, request_id: bytes) -> StoredRow | None:
+        """Return the answer to the request with this id, whoever asked it."""
+        ...
+
+    async def spendings(self, denomination: bytes, prefix: str) -> list[Evidence]:
+        """Return all spent coins of a denomination whose serial numbers begin with these hexadecimal digits.
+
+        Raises:
+            TooMany: they are more than `MAX_SPENDINGS`.
+        """
+        ...
+
+    async def spent(self, coins: Sequence[tuple[bytes, bytes]]) -> tuple[Evidence, ...]:
+        """Return evidence for those of these coins (denomination, serial) that are spent, in their order."""
+        ...
+
+    async def payments(self, payment_id: bytes) -> list[Payment]:
+        """Return the accepted payments of this id, at most one for each merchant's account."""
+        ...
+
+    async def set_destination(self, account: int, destination: DestinationRow) -> None:
+        """Enter where a merchant's payouts go; those not exported yet follow.
+
+        Raises:
+            NoSuchAccount: there is no merchant's account of this number.
+        """
+        ...
+
+    async def payouts(self, account: int = 0, state: str = "", limit: int = 1000) -> list[PayoutRow]:
+        """Return payouts, the newest first: of one account (0: of all), in one state ("": in any)."""
+        ...
+
+    async def export_payouts(self, write: Callable[[int, int, Sequence[PayoutRow]], bytes]) -> tuple[int, bytes] | None:
+        """Put queued payouts into a new ACH file, in one transaction: they are exported then, and never again.
+
+        These are the first ones, as many as one file holds: `MOST_PAYOUTS`, worth at most `MOST_IN_SUM`.
+
+        Args:
+            write: given the file's number (from 1), the time in milliseconds and the payouts by number, returns the
+                file. It runs in the writer's thread.
+
+        Returns:
+            The file's number and bytes; None, if nothing is queued.
+        """
+        ...
+
+    async def ach_file(self, number: int = 0) -> tuple[int, bytes] | None:
+        """Return a file as it was written, with its number; the last one for 0; None if there is none."""
+        ...
+
+    async def settle_payout(self, number: int, amount: int) -> bool:
+        """Book that an exported payout has left the bank; return False if that was booked before.
+
+        Raises:
+            WrongState: there is no such payout, it has another amount, was not exported, or was returned.
+        """
+        ...
+
+    async def return_payout(self, number: int, amount: int, reason: str) -> bool:
+        """Credit the account with a payout that came back, for a reason; return False if that was booked before.
+
+        Raises:
+            WrongState: there is no such payout, it has another amount, or was not exported.
+        """
+        ...
+
+    async def last_entry(self) -> int:
+        """Return the number of the last journal entry, 0 in new books."""
+        ...
+
+    async def minted(self) -> tuple[int, list[MintedRow]]:
+        """Return the number of the last journal entry and what was minted and spent until then, by denomination.
+
+        All coins are counted, so it may take long: ask `last_entry` first.
         """
         ...
 

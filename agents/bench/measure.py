@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..bank.cli import audit_of
+from ..bank.auditing import audit_of
 from ..terminal import err
 from .deposit import deposits
 from .load import Tick, Trial, Workload, closed_loop, cpu_seconds, is_on_disk

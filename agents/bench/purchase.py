@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from protocol.messages import OrderLine
 from protocol.wallet import withdrawal
 from protocol.wallet.payment import Paid
-from protocol.wallet.withdrawal import KeepCoins
+from protocol.wallet.purse import KeepCoins
 
 from ..client.pay import order, pay
 from ..client.store import ExchangeRow, Note

@@ -146,7 +146,9 @@ class Rig:
 
     def make_shop(self) -> bytes:
         """Make the merchant's home and return its public key."""
-        settings = merchant_home.Settings(SHOP, str(self.address), str(self.broker.log_in(SHOP)), secrets.token_hex(8))
+        settings = merchant_home.Settings(
+            SHOP, [str(self.address)], str(self.broker.log_in(SHOP)), secrets.token_hex(8)
+        )
         return merchant_home.create(self._folder / SHOP, settings, self.entropy).public
 
     async def open_account(self, kind: str, name: str, key: bytes) -> Account:

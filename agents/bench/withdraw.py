@@ -11,8 +11,9 @@ from protocol.coins import Coin
 from protocol.envelope import request_hash
 from protocol.keyset import Keyset
 from protocol.machine import Send, backoff
-from protocol.messages import WithdrawAnswer
+from protocol.messages import WithdrawAnswer, WithdrawRequest
 from protocol.wallet import withdrawal
+from protocol.wallet.outputs import blind_outputs
 
 from ..client.wallet import Wallet
 from ..requester import Requester
@@ -68,12 +69,12 @@ class Withdrawals:
         self._requester = requester
         self._denominations = denominations
         self._amount = rig.worth(denominations)
-        self._commission = rig.keyset.withdrawal_commission.charge(self._amount)
+        self._commission = rig.keyset.tariff.withdrawal.charge(self._amount)
 
     def _write(self) -> Sealed:
         wallet, request_id = self._wallet, self._wallet.new_id()
-        commission = self._rig.keyset.withdrawal_commission.charge(self._amount)
-        request = withdrawal.write(wallet.root, self._rig.ring, request_id, self._denominations, commission)
+        outputs = blind_outputs(wallet.root, self._rig.ring, request_id, self._denominations)
+        request = WithdrawRequest(wallet.bank().row.generation, self._commission, outputs, ())
         envelope = wallet.seal_for_bank(wallet.bank(), withdrawal.KIND, request_id, request)
         return Sealed(withdrawal.KIND, request_id, envelope, wallet.root.answer_key(request_id))
 
@@ -93,7 +94,7 @@ class Withdrawals:
         begun = time.perf_counter()
         body = await self._ask(job)
         elapsed = time.perf_counter() - begun
-        if len(WithdrawAnswer.decode(body).signatures) != len(self._denominations):
+        if len(WithdrawAnswer.decode(body).coins) != len(self._denominations):
             raise BenchFailed("the bank has not signed all coins")
         return elapsed
 

@@ -1,5 +1,5 @@
 """`python -m agents.client`: the same as `ecash wallet`."""
 
-from .cli import app
+from .cli.app import app
 
 app(prog_name="python -m agents.client")

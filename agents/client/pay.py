@@ -1,7 +1,7 @@
 """Paying: an order, the merchant's payment request, coins that make the exact amount, the receipt."""
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol import topics
 from protocol.answer import open_answer, seal_secret
@@ -12,9 +12,11 @@ from protocol.machine import Event, Send, backoff
 from protocol.messages import InquiryAnswer, OrderLine, OrderRequest, PayAnswer, Payreq, Signed
 from protocol.money import MAX_AMOUNT, Amount
 from protocol.refusals import TABLE, Advice, Refusal
-from protocol.selection import SelectionError, select_coins
+from protocol.selection import select_coins
 from protocol.wallet import payment as machine
 from protocol.wallet import withdrawal
+from protocol.wallet.exchange import Exchanged
+from protocol.wallet.exchange import Refused as ExchangeRefused
 from protocol.wallet.paying import (
     LONGEST_BINDING_MS,
     Ids,
@@ -27,15 +29,22 @@ from protocol.wallet.paying import (
     write_payment,
 )
 from protocol.wallet.payment import Payment
+from protocol.wallet.stock import Swap, plan_change
 
 from ..requester import NobodyAnswers, Requester
-from .exchange import Correspondence, advance, drive
-from .store import ExchangeRow, HeldCoin, Note
+from .drive import Correspondence, advance, drive
+from .plans import Hand, carry_out, hand_of, plan_refresh
+from .store import CoinsTaken, ExchangeRow, HeldCoin, Note
 from .wallet import Bank, Wallet, WalletError
 from .withdraw import withdraw
 
 PATIENCE_MS: Final = 60_000
 _ORDER: Final = "order"
+_STEPS: Final = 8
+"""How many times coins are chosen, or exchanged for others, before the wallet gives up."""
+
+Tell: TypeAlias = Callable[[ExchangeRow], None]
+"""Is told of an exchange that was made on the way."""
 
 
 class Quote(NamedTuple):
@@ -84,65 +93,133 @@ async def order(wallet: Wallet, bank: Bank, merchant: str, lines: Sequence[Order
         raise NobodyAnswers(f"merchant {merchant} does not answer: is it running?")
     key = wallet.root.answer_key(request_id)
     answer = open_answer(shop.certificate.key, key, request_hash(envelope), sealed)
-    payreq = open_payreq(Signed.decode(answer.check()), shop, bank.keyset, wallet.clock.now())
+    asked = Signed.decode(answer.check())
+    try:
+        payreq = open_payreq(asked, shop, bank.keyset, wallet.clock.now())
+    except PeerError as error:
+        if error.refusal is not Refusal.FOREIGN_KEYSET:
+            raise
+        bank = await wallet.refresh(bank.address, requester)  # the bank may have announced a newer one meanwhile
+        payreq = open_payreq(asked, shop, bank.keyset, wallet.clock.now())
     prices = {item.sku: item.price for item in shop.catalog.items if item.currency == payreq.currency}
     if payreq.amount != sum(prices.get(line.sku, 0) * line.quantity for line in lines):
         raise PeerError(Refusal.AMOUNT_MISMATCH, "the merchant asks for another sum than its catalogue says")
     return Quote(bank, shop, payreq)
 
 
-async def choose_coins(wallet: Wallet, quote: Quote) -> list[HeldCoin] | None:
-    """Choose coins in hand that make exactly what is asked for; None if none do.
+class Ready(NamedTuple):
+    """These coins make exactly what is asked for."""
+
+    coins: list[HeldCoin]
+
+
+class Change(NamedTuple):
+    """Coins are exchanged first: for smaller ones, or for fresh ones that can be paid with for long enough."""
+
+    plan: Swap
+    hand: Hand
+    purpose: str
+
+
+class Shortfall(NamedTuple):
+    """The coins in hand are worth too little: one of these is withdrawn first, the first that the account holds."""
+
+    amounts: tuple[Amount, Amount, Amount]
+
+
+Step: TypeAlias = Ready | Change | Shortfall
+
+
+async def next_step(wallet: Wallet, quote: Quote) -> Step:
+    """Return what it takes, as things are, to have coins that make exactly what is asked for.
 
     Coins are left out that could not be spent any more if the payment came to nothing.
-
-    Raises:
-        WalletError: if it takes more coins than the bank takes in one payment.
     """
     bank, amount = quote.bank, quote.amount
-    last_spending = quote.payreq.deposit_before + LONGEST_BINDING_MS
-    spend_until = {key: denomination.spend_until for key, denomination in bank.ring.items()}
-    held: dict[int, list[HeldCoin]] = {}
-    for coin in await wallet.store.free_coins(bank.row.name, amount.currency):
-        if last_spending <= spend_until.get(coin.coin.denomination, 0):
-            held.setdefault(coin.value, []).append(coin)
-    try:
-        chosen = select_coins(amount.value, {value: len(coins) for value, coins in held.items()})
-    except SelectionError:  # they make no such sum, or nobody could find out in bounded time
-        return None
-    coins = [coin for value, count in chosen.items() for coin in held[value][:count]]
-    if len(coins) > bank.keyset.limits.max_coins:
-        raise WalletError(f"{amount} takes {len(coins)} coins, and {bank.row.name} takes fewer in one payment")
-    return coins
+    good_until = quote.payreq.deposit_before + LONGEST_BINDING_MS
+    limit, tariff = bank.keyset.limits.max_coins, bank.keyset.tariff
+    fresh = await hand_of(wallet, bank, amount.currency, lambda _, one: good_until <= one.spend_until)
+    plan = plan_change(amount.value, fresh.counts, fresh.values, tariff.exchange, limit)
+    if plan is not None and plan.inputs:
+        return Change(plan, fresh, "change")
+    if plan is not None:
+        return Ready(fresh.take(select_coins(amount.value, fresh.counts)))
+    stale = await hand_of(wallet, bank, amount.currency, lambda _, one: one.spend_until < good_until)
+    if stale.worth and fresh.worth < amount.value <= fresh.worth + stale.worth:
+        plan = plan_refresh(stale.counts, fresh.counts, stale.values, tariff.exchange, limit)
+        if plan is not None:
+            return Change(plan, stale, "refresh")
+    missing = Amount(max(amount.value - fresh.worth, 1), amount.currency)
+    return Shortfall((stock_for(amount), amount, missing))
 
 
 def stock_for(amount: Amount) -> Amount:
-    """Return what to withdraw when the coins in hand do not make `amount`: a round sum, at least twice as much.
+    """Return what to withdraw when the coins in hand are worth less than `amount`: a round sum, at least twice as much.
 
     A withdrawal of the price itself, just before a deposit of the same sum, would tell the bank who pays.
     """
     return Amount(min(1 << (2 * amount.value - 1).bit_length(), MAX_AMOUNT), amount.currency)
 
 
-async def assemble(wallet: Wallet, quote: Quote) -> list[HeldCoin]:
-    """Choose coins that make exactly what is asked for; withdraw a stock if they do not, without asking.
+def _ignore(_: ExchangeRow) -> None:
+    """Tell nobody."""
+
+
+async def assemble(wallet: Wallet, quote: Quote, tell: Tell = _ignore) -> list[HeldCoin]:
+    """Choose coins that make exactly what is asked for; if need be, change coins or withdraw first, without asking.
+
+    What is found to be spent already (a copy of this wallet spent it) is chosen no more, a few times over.
+
+    Args:
+        wallet: who pays.
+        quote: what was agreed on.
+        tell: is told of each exchange that was made for it.
 
     Raises:
         WalletError: if that cannot be done, with the reason.
         NobodyAnswers, PeerError: as `withdraw`.
     """
-    coins = await choose_coins(wallet, quote)
-    if coins is None:
-        await _withdraw_stock(wallet, quote)
-        coins = await choose_coins(wallet, quote)
-    if coins is None:
-        raise WalletError(f"the coins in hand cannot make {quote.amount}")
-    return coins
+    withdrawn = False
+    for _ in range(_STEPS):
+        match await next_step(wallet, quote):
+            case Ready(coins=coins):
+                return coins
+            case Change() as change:
+                await _change(wallet, quote, change, tell)
+            case Shortfall(amounts=amounts) if not withdrawn:
+                withdrawn = True
+                await _withdraw_first(wallet, quote, amounts, tell)
+            case _:
+                break
+    raise WalletError(f"the coins in hand cannot make {quote.amount}")
 
 
-async def _withdraw_stock(wallet: Wallet, quote: Quote) -> None:
-    for amount in (stock_for(quote.amount), quote.amount):
-        row = await withdraw(wallet, quote.bank, amount)
+async def _change(wallet: Wallet, quote: Quote, change: Change, tell: Tell) -> None:
+    try:
+        row = await carry_out(wallet, quote.bank, change.plan, change.hand, change.purpose)
+    except CoinsTaken:
+        return  # something else took a coin meanwhile: choose anew
+    tell(row)
+    match row.state:
+        case Exchanged() | ExchangeRefused(refusal=Refusal.ALREADY_SPENT):
+            return
+        case ExchangeRefused(refusal=refusal, detail=detail):
+            raise WalletError(f"the coins in hand do not make {quote.amount}; the bank refuses: {detail or refusal}")
+        case _ if row.open:
+            raise WalletError("the exchange for smaller coins has not ended yet: try again later")
+        case _:
+            raise WalletError("the bank's answer to the exchange for smaller coins is wrong: see the history")
+
+
+async def _withdraw_first(wallet: Wallet, quote: Quote, amounts: Sequence[Amount], tell: Tell) -> None:
+    trouble = WalletError(f"coins in hand and account do not hold {quote.amount}: bring money to the bank first")
+    for amount in amounts:
+        try:
+            row = await withdraw(wallet, quote.bank, amount)
+        except WalletError as error:  # more coins than the bank signs at once, say
+            trouble = error
+            continue
+        tell(row)
         match row.state:
             case withdrawal.Issued():
                 return
@@ -154,7 +231,7 @@ async def _withdraw_stock(wallet: Wallet, quote: Quote) -> None:
                 )
             case _:
                 raise WalletError("the withdrawal of the missing coins has not ended yet: try again later")
-    raise WalletError(f"coins in hand and account do not hold {quote.amount}: bring money to the bank first")
+    raise trouble
 
 
 async def pay(
@@ -165,6 +242,7 @@ async def pay(
     code: str = "",
     payer_function: str = "sha-256",
     patience_ms: int = PATIENCE_MS,
+    tell: Tell = _ignore,
 ) -> ExchangeRow:
     """Pay a quote over the same presence that it was asked for.
 
@@ -175,16 +253,30 @@ async def pay(
         code: the payer code; a strong random one is derived if it is empty.
         payer_function: the hash function of the payer code's digest, one of `HASH_FUNCTIONS`.
         patience_ms: how long to wait for the end.
+        tell: is told of each exchange that was made to have the coins.
 
     Returns:
         The exchange, which is still open if there is no verdict yet: it will be resumed.
 
     Raises:
         WalletError: if the amount cannot be assembled; nothing was paid.
-        CoinsTaken: if another exchange took a coin meanwhile; nothing was paid.
+        CoinsTaken: if another exchange took a coin meanwhile, time and again; nothing was paid.
     """
-    bank = quote.bank
-    coins = await assemble(wallet, quote)
+    for attempt in range(1, _STEPS + 1):
+        coins = await assemble(wallet, quote, tell)
+        payment, note = _write(wallet, quote, coins, code, payer_function)
+        try:
+            row, sends = await _begin(wallet, quote.bank, payment, note)
+            break
+        except CoinsTaken:
+            if attempt == _STEPS:
+                raise
+    return await drive(wallet, row, sends, correspondence(wallet, quote.bank, row, payment, requester), patience_ms)
+
+
+def _write(
+    wallet: Wallet, quote: Quote, coins: Sequence[HeldCoin], code: str, payer_function: str
+) -> tuple[Payment, Note]:
     if wallet.clock.now() >= quote.payreq.expires:
         raise WalletError("the merchant's offer has expired meanwhile; nothing was paid: order again")
     pay_id, inquiry_id = wallet.new_id(), wallet.new_id()
@@ -192,8 +284,7 @@ async def pay(
     payer = Payer(payer_function, root.payer_salt(pay_id), code or root.payer_code(pay_id))
     ids = Ids(pay_id, root.answer_key(pay_id), inquiry_id, root.answer_key(inquiry_id), root.evidence_key(pay_id))
     pairs = [(held.coin, root.coin(held.request_id, held.position)) for held in coins]
-    info, payment = write_payment(quote.payreq, payer, quote.shop, bank.keyset, pairs, ids)
-    now = wallet.clock.now()
+    info, payment = write_payment(quote.payreq, payer, quote.shop, quote.bank.keyset, pairs, ids)
     note = Note(
         amount=quote.amount.value,
         currency=quote.amount.currency,
@@ -206,8 +297,13 @@ async def pay(
         payer_function=payer_function,
         merchant_key=quote.shop.certificate.key,
     )
+    return payment, note
+
+
+async def _begin(wallet: Wallet, bank: Bank, payment: Payment, note: Note) -> tuple[ExchangeRow, list[Send]]:
+    now = wallet.clock.now()
     row = ExchangeRow(
-        id=pay_id,
+        id=payment.pay_id,
         kind=machine.PAY,
         bank=bank.row.name,
         state=machine.New(),
@@ -216,8 +312,7 @@ async def pay(
         begun_at=now,
         note=note,
     )
-    row, sends = await advance(wallet, bank, row, machine.Begin(payment, now, wallet.entropy.jitter()))
-    return await drive(wallet, row, sends, correspondence(wallet, bank, row, payment, requester), patience_ms)
+    return await advance(wallet, bank, row, machine.Begin(payment, now, wallet.entropy.jitter()))
 
 
 def correspondence(
@@ -255,12 +350,12 @@ async def _from_merchant(
 
 async def _from_bank(wallet: Wallet, bank: Bank, payment: Payment, sealed: bytes) -> Event | None:
     answer = wallet.open_from_bank(bank, payment.inquiry_id, payment.inquiry, sealed)
+    evidence_key = wallet.root.evidence_key(payment.pay_id)
+    refused = await wallet.store.refused_digests()
     try:
         body = InquiryAnswer.decode(answer.check())
+        return read_verdict(Signed.decode(body.verdict), bank.keyset.identity, payment, evidence_key, refused)
     except PeerError as error:
         if TABLE[error.refusal].advice is Advice.RETRY:
             return None
-        raise
-    evidence_key = wallet.root.evidence_key(payment.pay_id)
-    refused = await wallet.store.refused_digests()
-    return read_verdict(Signed.decode(body.verdict), bank.keyset.identity, payment, evidence_key, refused)
+        return machine.InquiryRefused(sealed, error.refusal, error.detail)

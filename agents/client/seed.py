@@ -4,6 +4,7 @@ The passphrase is stretched with Argon2id (RFC 9106) and seals the words' entrop
 it the file spends nothing.
 """
 
+from difflib import get_close_matches
 from typing import Final
 
 from mnemonic import Mnemonic
@@ -19,7 +20,9 @@ from protocol.derivation import Root
 
 _CONTEXT: Final = b"ecash/v1 wallet seed"
 _BIP39: Final = Mnemonic("english")
+_LIST: Final = frozenset(_BIP39.wordlist)
 ENTROPY_BYTES: Final = 16
+WORDS: Final = 12
 """128 bits of entropy make twelve words."""
 
 
@@ -46,12 +49,19 @@ def entropy_of(words: str) -> bytes:
     """Return the 16 bytes that twelve words stand for.
 
     Raises:
-        ValueError: if a word is not on the list, or the checksum says that one is wrong.
+        ValueError: if they are not twelve, a word is not on the list, or the checksum says that one is wrong; the
+            text says where to look.
     """
-    tidy = " ".join(words.lower().split())
-    if not _BIP39.check(tidy):
-        raise ValueError("these are not twelve BIP 39 words in their order: look for a word misspelt or swapped")
-    return bytes(_BIP39.to_entropy(tidy))
+    typed = words.lower().split()
+    if len(typed) != WORDS:
+        raise ValueError(f"a wallet has twelve words, and these are {len(typed)}: look for one left out or doubled")
+    for place, word in enumerate(typed, start=1):
+        if word not in _LIST:
+            near = " or ".join(get_close_matches(word, _BIP39.wordlist)) or "another one"
+            raise ValueError(f"word {place} is misspelt: {word[:20]!a} is none of the BIP 39 words; perhaps {near}")
+    if not _BIP39.check(" ".join(typed)):
+        raise ValueError("these words do not belong together: one is wrong, or two are swapped")
+    return bytes(_BIP39.to_entropy(typed))
 
 
 def root_of(entropy: bytes) -> Root:

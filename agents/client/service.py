@@ -1,19 +1,24 @@
 """The wallet's file opened for one command: locked, unlocked, and its open exchanges at hand."""
 
+import os
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from broker.address import BrokerUrl
 from broker.mqtt import MqttLink
+from protocol.derivation import Root
 
 from ..home import HomeError, locked, make
+from ..trace import point
 from ..world import Clock, Entropy
 from .seed import SealedSeed, open_seed, root_of, seal_seed, words_of
 from .store import WalletStore
 from .wallet import Wallet
 
 _FILE = "wallet.db"
+_DRAFT = "restoring.db"
 
 
 async def create(home: Path, passphrase: str, seed: bytes, entropy: Entropy, *, hard: bool = True) -> str:
@@ -23,11 +28,93 @@ async def create(home: Path, passphrase: str, seed: bytes, entropy: Entropy, *, 
         HomeError: if the home is not empty.
     """
     make(home)
+    await _write_seed(home, passphrase, seed, entropy, hard=hard)
+    return words_of(seed)
+
+
+async def _write_seed(home: Path, passphrase: str, seed: bytes, entropy: Entropy, *, hard: bool) -> None:
     sealed = seal_seed(seed, passphrase, entropy.bytes(16), entropy.bytes(24), hard=hard)
     async with WalletStore(home / _FILE) as store:
         await store.set_meta("device", entropy.bytes(16))
+        point("wallet.seed.saving")
         await store.set_meta("seed", sealed.encode())
-    return words_of(seed)
+        point("wallet.seed.saved")
+
+
+async def restore_seed(home: Path, passphrase: str, seed: bytes, entropy: Entropy, *, hard: bool = True) -> None:
+    """Make a wallet for the seed (16 bytes) of a lost one; if that was interrupted, it may be done again.
+
+    Raises:
+        HomeError: if the home holds something else, or another wallet.
+        WrongPassphrase: if it was made before, with another passphrase.
+    """
+    if not (home / _FILE).exists():
+        make(home)
+    else:
+        async with WalletStore(home / _FILE) as store:
+            sealed = await store.meta("seed")
+        if sealed is not None:
+            if open_seed(SealedSeed.decode(sealed), passphrase) != seed:
+                raise HomeError(f"{home} holds the wallet of other words: choose another folder with --home")
+            return
+    await _write_seed(home, passphrase, seed, entropy, hard=hard)
+
+
+async def backup(home: Path, file: Path) -> None:
+    """Write a copy of the wallet as it is at this moment, even while it is in use; its seed stays sealed.
+
+    Raises:
+        HomeError: if this is no wallet's home, or there is such a file already.
+    """
+
+    def copy(source: sqlite3.Connection) -> None:
+        with closing(sqlite3.connect(file)) as target:
+            source.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")  # so that it is one file
+
+    async with open_store(home) as store:
+        try:
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            raise HomeError(f"{file} exists already, and might be the only copy: choose another name") from None
+        except OSError as error:
+            raise HomeError(f"{file} cannot be written: {error.strerror}") from error
+        await store.read(copy)
+
+
+async def restore_backup(home: Path, file: Path, entropy: Entropy) -> None:
+    """Make a wallet of a backup: a new device, no coin of which counts before the bank has spoken.
+
+    Raises:
+        HomeError: if the home is not empty, or the file is no wallet's backup.
+        NewerSchema, OlderSchema: if another release wrote it.
+    """
+    draft = _draft_of(home, file)
+    async with WalletStore(draft) as store:
+        await store.restored(entropy.bytes(16))
+        await store.read(lambda db: db.execute("PRAGMA journal_mode = DELETE").fetchall())
+    point("wallet.backup.naming")
+    draft.rename(home / _FILE)
+
+
+def _draft_of(home: Path, file: Path) -> Path:
+    """Copy a backup into an empty home, under a name that is not yet a wallet's."""
+    for leftover in home.glob(f"{_DRAFT}*"):
+        leftover.unlink()
+    if (home / _FILE).exists():
+        raise HomeError(f"{home} holds a wallet; if it is one that is half restored, `ecash wallet recover` goes on")
+    make(home)
+    draft = home / _DRAFT
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as source:
+            if source.execute("SELECT count(*) FROM meta WHERE name = 'seed'").fetchone() != (1,):
+                raise HomeError(f"{file} is a copy of a wallet that was never finished")
+            os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            with closing(sqlite3.connect(draft)) as target:
+                source.backup(target)
+    except sqlite3.Error as error:
+        raise HomeError(f"{file} is no backup of a wallet: {error}") from error
+    return draft
 
 
 @asynccontextmanager
@@ -45,6 +132,32 @@ async def open_store(home: Path) -> AsyncIterator[WalletStore]:
         yield store
 
 
+async def unlock(home: Path, passphrase: str) -> Root:
+    """Return the root of a wallet's secrets.
+
+    Raises:
+        HomeError: if this is no wallet's home.
+        WrongPassphrase: if the passphrase does not open it.
+    """
+    async with open_store(home) as store:
+        sealed = SealedSeed.decode(await store.meta("seed") or b"")
+    return root_of(open_seed(sealed, passphrase))
+
+
+@asynccontextmanager
+async def open_unlocked(home: Path, root: Root, clock: Clock, entropy: Entropy) -> AsyncIterator[Wallet]:
+    """Open a wallet to use it, with the root of its secrets at hand.
+
+    Raises:
+        HomeError: if this is no wallet's home, or another process uses it.
+    """
+    async with open_store(home) as store:
+        with locked(home):
+            wallet = Wallet(store, root, _link, clock, entropy)
+            await wallet.start()
+            yield wallet
+
+
 @asynccontextmanager
 async def open_wallet(home: Path, passphrase: str, clock: Clock, entropy: Entropy) -> AsyncIterator[Wallet]:
     """Open a wallet to use it.
@@ -53,13 +166,8 @@ async def open_wallet(home: Path, passphrase: str, clock: Clock, entropy: Entrop
         HomeError: if this is no wallet's home, or another process uses it.
         WrongPassphrase: if the passphrase does not open it.
     """
-    async with open_store(home) as store:
-        with locked(home):
-            sealed = SealedSeed.decode(await store.meta("seed") or b"")
-            root = root_of(open_seed(sealed, passphrase))
-            wallet = Wallet(store, root, _link, clock, entropy)
-            await wallet.start()
-            yield wallet
+    async with open_unlocked(home, await unlock(home, passphrase), clock, entropy) as wallet:
+        yield wallet
 
 
 def _link(broker: BrokerUrl, client_id: str) -> MqttLink:

@@ -1,6 +1,5 @@
 """The wallet: it registers, withdraws and pays; each exchange goes on over crashes until it has ended."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,13 +12,17 @@ from protocol.answer import Answer, open_answer
 from protocol.codec import Message
 from protocol.derivation import Root, new_request_id
 from protocol.envelope import EnvelopeKey, Letter, request_hash, seal_letter
-from protocol.keyset import KeyRing, Keyset, check_successor, open_keyset, read_keyset
+from protocol.keyset import KeyRing, Keyset, read_keyset
 from protocol.machine import Send, backoff
 from protocol.messages import AccountAnswer, AccountRequest
+from protocol.refusals import Refusal
 from protocol.signatures import public_key
 
 from ..address import BankAddress
+from ..invitation import hash_invitation
+from ..keysets import accept
 from ..requester import NobodyAnswers, Requester, asking
+from ..trace import point
 from ..world import Clock, Entropy
 from .store import BankRow, WalletStore
 
@@ -29,10 +32,18 @@ LinkMaker = Callable[[BrokerUrl, str], Link]
 """Makes an anonymous presence at a broker under a fresh client id."""
 
 HOUR_MS: Final = 3_600_000
+IN_USE: Final = (
+    "another device with the same words uses account {account} at {bank}. If it is lost, or this wallet is to take its "
+    "place, run `ecash wallet register ADDRESS --take-over`; the other one is served no more then"
+)
 
 
 class WalletError(Exception):
     """Something the owner can mend; the text says how."""
+
+
+class InUse(WalletError):
+    """Another device uses the account; it must be taken over explicitly."""
 
 
 class Bank(NamedTuple):
@@ -83,6 +94,17 @@ class Wallet:
         """Return a fresh request id."""
         return new_request_id(self._device, self.entropy.bytes(32))
 
+    async def new_exchange_id(self, bank: Bank) -> bytes:
+        """Return the request id of the next exchange or ticket at a bank; it is used up, whatever becomes of it."""
+        generation, counter = await self.store.next_counter(bank.row.name)
+        point("wallet.counter.used")
+        return self.root.exchange_id(bank.keyset.identity, generation, counter)
+
+    @property
+    def banks(self) -> list[Bank]:
+        """All banks that the wallet knows, by name."""
+        return [bank for _, bank in sorted(self._banks.items())]
+
     def bank(self, name: str | None = None) -> Bank:
         """Return a bank by name, or the only one.
 
@@ -115,30 +137,62 @@ class Wallet:
         known = self._banks.get(address.bank)
         if known is not None and known.row.keyset == announced and known.address == address:
             return known
-        checked = known.ring.ids if known else ()
-        keyset = await asyncio.to_thread(open_keyset, address.bank, address.fingerprint, announced, checked)
+        await accept(address, announced, known.ring if known else None)
         if known is None:
             row = BankRow(address.bank, str(address), announced, None, None, None)
         else:
-            check_successor(known.keyset, keyset)
             row = known.row._replace(address=str(address), keyset=announced)
         await self.store.save_bank(row)
         return self._remember(row)
 
-    async def register(self, address: BankAddress, invitation: bytes) -> AccountAnswer:
+    async def register(self, address: BankAddress, invitation: bytes, *, take_over: bool = False) -> AccountAnswer:
         """Claim an account with an invitation, or (empty) look at the one that is open for this wallet's key.
 
+        The bank serves one device for an account. This one becomes it when the account is claimed or was never used;
+        from another device it must `take_over` explicitly, and that one is served no more.
+
         Raises:
+            InUse: if another device uses the account.
             PeerError: the bank's refusal, or a keyset that cannot be trusted.
             NobodyAnswers: if the bank does not answer.
         """
         async with self.presence(address.broker) as requester:
             bank = await self.refresh(address, requester)
-            answer = await self.ask_bank(bank, requester, "account", AccountRequest(invitation))
+            if invitation:
+                answer = await self._claim(bank, requester, invitation)
+            else:
+                answer = await self.ask_bank(bank, requester, "account", AccountRequest(b"", 0))
+            ours = 1 if invitation and not answer.refusal else bank.row.generation
+            if answer.refusal == Refusal.SUPERSEDED:  # another device has used the invitation
+                answer = await self.ask_bank(bank, requester, "account", AccountRequest(b"", 0))
             told = AccountAnswer.decode(answer.check())
-            await self.store.save_bank(bank.row._replace(account=told.account, currency=told.currency, title=told.name))
+            if told.generation != ours or not ours:
+                if told.generation and not take_over:
+                    raise InUse(IN_USE.format(account=told.account, bank=address.bank))
+                successor = AccountRequest(b"", told.generation + 1)
+                answer = await self.ask_bank(bank, requester, "account", successor)
+                told = AccountAnswer.decode(answer.check())
+            row = bank.row._replace(
+                account=told.account, currency=told.currency, title=told.name, generation=told.generation
+            )
+            point("wallet.account.saving")
+            await self.store.save_bank(row)
+            point("wallet.account.saved")
             self._remember(await self._row(address.bank))
             return told
+
+    async def _claim(self, bank: Bank, requester: Requester, invitation: bytes) -> Answer:
+        """Claim an account: kept before it is sent, so that a lost answer is had again by the same bytes."""
+        name = f"claim at {bank.row.name} by {hash_invitation(invitation).hex()}"
+        kept = await self.store.meta(name)
+        if not kept:
+            request_id = self.new_id()
+            kept = request_id + self.seal_for_bank(bank, "account", request_id, AccountRequest(invitation, 1))
+            await self.store.set_meta(name, kept)
+        answer = await self._ask(bank, requester, "account", kept[:16], kept[16:])
+        if answer.refusal:  # nothing was claimed by these bytes: the next try writes others
+            await self.store.set_meta(name, b"")
+        return answer
 
     async def _row(self, name: str) -> BankRow:
         return next(row for row in await self.store.banks() if row.name == name)
@@ -150,7 +204,20 @@ class Wallet:
             NobodyAnswers: if the bank does not answer for half a minute.
         """
         request_id = self.new_id()
-        envelope = self.seal_for_bank(bank, kind, request_id, body)
+        return await self._ask(bank, requester, kind, request_id, self.seal_for_bank(bank, kind, request_id, body))
+
+    async def ask_anonymously(self, bank: Bank, kind: str, body: Message) -> Answer:
+        """Ask as nobody, over a presence for this one question, for what changes nothing; return the answer.
+
+        Raises:
+            NobodyAnswers: if the bank does not answer for half a minute.
+        """
+        request_id = self.new_id()
+        envelope = self.seal_anonymous(bank.keyset.envelope_key, kind, request_id, body)
+        async with self.presence(bank.address.broker) as requester:
+            return await self._ask(bank, requester, kind, request_id, envelope)
+
+    async def _ask(self, bank: Bank, requester: Requester, kind: str, request_id: bytes, envelope: bytes) -> Answer:
         sealed = await requester.ask(
             request_id,
             lambda attempt: requester.send(

@@ -6,19 +6,22 @@ from functools import partial
 from typing import Final
 
 from protocol.errors import PeerError
-from protocol.machine import Event
-from protocol.messages import WithdrawAnswer
+from protocol.machine import Event, State
+from protocol.messages import MAX_SETTLED, WithdrawAnswer, WithdrawRequest
 from protocol.money import Amount
+from protocol.recovery import KEPT_WITHDRAWALS
 from protocol.refusals import TABLE, Advice
 from protocol.selection import SelectionError, choose_denominations
 from protocol.wallet import withdrawal
+from protocol.wallet.outputs import blind_outputs
 
 from ..requester import Requester
-from .exchange import Correspondence, advance, drive
-from .store import ExchangeRow, ExchangeState, Note
+from .drive import Correspondence, advance, drive
+from .store import ExchangeRow, Note
 from .wallet import Bank, Wallet, WalletError
 
 PATIENCE_MS: Final = 60_000
+WEEK_MS: Final = 7 * 24 * 3_600_000
 
 
 async def withdraw(wallet: Wallet, bank: Bank, amount: Amount, patience_ms: int = PATIENCE_MS) -> ExchangeRow:
@@ -40,10 +43,10 @@ async def withdraw(wallet: Wallet, bank: Bank, amount: Amount, patience_ms: int 
         bank = await wallet.refresh(bank.address, requester)
         denominations = await _choose(wallet, bank, amount)
         request_id = wallet.new_id()
-        commission = bank.keyset.withdrawal_commission.charge(amount.value)
-        request = await asyncio.to_thread(
-            withdrawal.write, wallet.root, bank.ring, request_id, denominations, commission
-        )
+        commission = bank.keyset.tariff.withdrawal.charge(amount.value)
+        outputs = await asyncio.to_thread(blind_outputs, wallet.root, bank.ring, request_id, denominations)
+        settled, used_up = await _settled(wallet, bank)
+        request = WithdrawRequest(bank.row.generation, commission, outputs, settled)
         now = wallet.clock.now()
         row = ExchangeRow(
             id=request_id,
@@ -53,7 +56,7 @@ async def withdraw(wallet: Wallet, bank: Bank, amount: Amount, patience_ms: int 
             open=True,
             wake_at=now,
             begun_at=now,
-            note=Note(amount.value, amount.currency, commission),
+            note=Note(amount.value, amount.currency, commission, settled=settled, used_up=used_up),
         )
         begin = withdrawal.Begin(
             bank=bank.row.name,
@@ -67,13 +70,34 @@ async def withdraw(wallet: Wallet, bank: Bank, amount: Amount, patience_ms: int 
         )
         row, sends = await advance(wallet, bank, row, begin)
         talk = correspondence(wallet, bank, row.state, requester)
-        return await drive(wallet, row, sends, talk, patience_ms)
+        row = await drive(wallet, row, sends, talk, patience_ms)
+        if isinstance(row.state, withdrawal.Issued):
+            await wallet.store.settle(settled)
+        return row
+
+
+async def _settled(wallet: Wallet, bank: Bank) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Return the withdrawals to name as settled, and those that are found used up now for the first time.
+
+    Named at once, they would tell the bank when their last coins were spent, and so which payments may have been these.
+    So each waits for two to eight weeks, drawn for it by the seed, from the first withdrawal that finds it used up.
+    """
+    now, since = wallet.clock.now(), dict[bytes, int]()
+    for row in await wallet.store.exchanges():
+        since |= {one: min(row.begun_at, since.get(one, row.begun_at)) for one in row.note.used_up}
+    used_up = await wallet.store.used_up(bank.row.name, KEPT_WITHDRAWALS)
+    due = [one for one in used_up if one in since and now >= since[one] + _delay_ms(wallet, one)]
+    return tuple(due[:MAX_SETTLED]), tuple(one for one in used_up if one not in since)
+
+
+def _delay_ms(wallet: Wallet, withdrawn: bytes) -> int:
+    return 2 * WEEK_MS + 6 * WEEK_MS * wallet.root.settling_jitter(withdrawn) // 1000
 
 
 async def _choose(wallet: Wallet, bank: Bank, amount: Amount) -> Sequence[bytes]:
     minted = bank.ring.current(amount.currency, wallet.clock.now())
     stock: dict[int, int] = {}
-    for coin in await wallet.store.free_coins(bank.row.name, amount.currency):
+    for coin in await wallet.store.coins(bank.row.name, amount.currency):
         stock[coin.value] = stock.get(coin.value, 0) + 1
     try:
         chosen = choose_denominations(amount.value, sorted(minted), stock)
@@ -86,7 +110,7 @@ async def _choose(wallet: Wallet, bank: Bank, amount: Amount) -> Sequence[bytes]
     return coins
 
 
-def correspondence(wallet: Wallet, bank: Bank, state: ExchangeState, requester: Requester) -> Correspondence:
+def correspondence(wallet: Wallet, bank: Bank, state: State, requester: Requester) -> Correspondence:
     """Return how a withdrawal speaks: with the bank, under the account; not at all unless it is `Requested`."""
     readers = {state.request_id: partial(_read, wallet, bank, state)} if isinstance(state, withdrawal.Requested) else {}
     return Correspondence(requester, bank, readers)

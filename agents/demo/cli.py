@@ -14,21 +14,25 @@ from broker.mosquitto import NotInstalled
 from protocol.money import format_minor
 
 from ..terminal import err, fail, out
+from .drill import Drill
 from .processes import StepFailed
 from .report import CURRENCY, conservation, report_of
-from .story import Story
+from .story import Purchase
 
 
 def demo(
     broker: Annotated[
         str, typer.Option(help="embedded (needs nothing but pip) or mosquitto (Debian's package).")
     ] = "embedded",
+    drill: Annotated[bool, typer.Option("--drill", help="Lose the wallet in the middle of a purchase.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what happened to this file, as JSON.")] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Leave the agents' homes in this new folder instead of removing them.")
     ] = None,
 ) -> None:
     """Start a broker, a bank, a shop and a wallet as processes; withdraw, buy, and balance the books.
+
+    With --drill the wallet is lost in the middle of a purchase, and comes back from its twelve words.
 
     Example: ecash demo --broker mosquitto --report demo.json
     """
@@ -39,7 +43,8 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="ecash-demo-") as temporary:
         folder = keep or Path(temporary)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        story = Story(folder, broker, _free_port(), lambda line: out.print(line, soft_wrap=True))
+        tale = Drill if drill else Purchase
+        story = tale(folder, broker, _free_port(), lambda line: out.print(line, soft_wrap=True))
         failure, conserved = "", None
         try:
             story.tell()

@@ -34,15 +34,19 @@ def _environment() -> dict[str, str]:
     return os.environ | {"ECASH_PASSPHRASE": PASSPHRASE, "PYTHONUNBUFFERED": "1", "COLUMNS": "100"}
 
 
-def command(agent: str, *arguments: str, fails: bool = False) -> Finished:
+def command(agent: str, *arguments: str, fails: bool = False, **environment: str) -> Finished:
     """Run `python -m agents.AGENT` with these arguments as a process of its own, to its end.
+
+    `environment` is added to the process's own.
 
     Raises:
         StepFailed: if it ends with another code than 0, unless it is expected to fail; or in more than a minute.
     """
     started = [sys.executable, "-P", "-m", f"agents.{agent}", *arguments]
     try:
-        done = subprocess.run(started, env=_environment(), capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            started, env=_environment() | environment, capture_output=True, text=True, timeout=60, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise StepFailed(f"{agent} {' '.join(arguments[:2])} did not end in a minute") from error
     if (done.returncode == 0) == fails:

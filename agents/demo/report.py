@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..bank.cli import audit_of
+from ..bank.auditing import audit_of
 from ..client.service import open_store
 from .story import Step
 
@@ -22,7 +22,9 @@ def conservation(bank: Path, wallets: Sequence[Path]) -> dict[str, Any]:
     total = report.totals[CURRENCY]
     held = sum(asyncio.run(_held(wallet)) for wallet in wallets)
     ok = (
-        report.ok and total.minted == total.deposited + held and -total.cash == total.accounts + total.commission + held
+        report.ok
+        and total.minted == total.deposited + held
+        and -total.cash == total.accounts + total.clearing + total.commission + held
     )
     return {
         "minted": total.minted,

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from broker.mosquitto import mosquitto_broker
 from .processes import StepFailed, command, running
 from .watching import Watcher, watching
 
+_SHOWN = 3
 _LOGINS = ("bank", "shop", "observer")
 
 
@@ -29,7 +31,7 @@ Say = Callable[[str], None]
 
 
 class Story:
-    """The demonstration as it is told.
+    """A story as it is told: its scenes, in `tell`.
 
     Args:
         folder: where everything lives; the agents' homes are below it.
@@ -47,6 +49,7 @@ class Story:
         self._port = port
         self._say = say
         self._address = ""
+        self._words = ""
         self._watcher = Watcher()
 
     @contextmanager
@@ -66,31 +69,43 @@ class Story:
             StepFailed: if something did not go as it must.
         """
         with ExitStack() as stack:
-            urls = self._start_broker(stack)
-            self._watcher = stack.enter_context(watching(urls["observer"]))
-            self._make_bank(urls["bank"])
-            invitation, merchant_invitation = self._open_accounts()
-            with self._step("bank_open", "The bank opens and announces its signed keyset"):
-                stack.enter_context(running("bank", self.bank, "is open"))
-                self._say(f"  Whoever has its address knows its key: {self._address}")
-            self._show_traffic("keys")
-            self._make_merchant(stack, urls["shop"], merchant_invitation)
-            self._show_traffic("account", "catalog")
-            self._make_wallet(invitation)
-            self._withdraw()
-            self._show_traffic("withdraw")
-            self._purchase()
-            self._show_traffic("order", "pay", "deposit")
-            self._double_spend()
+            self._begin(stack)
+            self._play(stack)
             with self._step("stop", "Everybody stops"):
                 stack.close()
 
+    def _play(self, stack: ExitStack) -> None:
+        """What is particular to a story."""
+        raise NotImplementedError
+
+    def _begin(self, stack: ExitStack) -> None:
+        """Start broker, bank and shop, and make Alice's wallet."""
+        urls = self._start_broker(stack)
+        self._watcher = stack.enter_context(watching(urls["observer"]))
+        self._make_bank(urls["bank"])
+        invitation, merchant_invitation = self._open_accounts()
+        with self._step("bank_open", "The bank opens and announces its signed keyset"):
+            stack.enter_context(running("bank", self.bank, "is open"))
+            self._say(f"  Whoever has its address knows its key: {self._address}")
+        self._show_traffic("keys")
+        self._make_merchant(stack, urls["shop"], merchant_invitation)
+        self._show_traffic("account", "catalog")
+        self._make_wallet(invitation)
+
     def _show_traffic(self, *kinds: str) -> None:
-        lines = self._watcher.lines(*kinds)
-        if lines:
+        """Show what the broker saw of these kinds since it was last shown: of each, the first messages only."""
+        shown, left_out = list[str](), Counter[str]()
+        for kind, line in self._watcher.lines(*kinds):
+            left_out[kind] += 1
+            if left_out[kind] <= _SHOWN:
+                shown.append(line)
+        if shown:
             self._say("  [dim]What the broker sees:[/]")
-        for seen in lines:
-            self._say(f"    {seen}")
+        for line in shown:
+            self._say(f"    {line}")
+        more = [f"{count - _SHOWN} more of kind {kind}" for kind, count in left_out.items() if count > _SHOWN]
+        if more:
+            self._say(f"    [dim]… and {', '.join(more)}[/]")
 
     def _start_broker(self, stack: ExitStack) -> dict[str, BrokerUrl]:
         with self._step("broker", f"A broker starts ({self._engine})"):
@@ -130,6 +145,7 @@ class Story:
     def _make_wallet(self, invitation: str) -> None:
         with self._step("wallet", "Alice makes a wallet and claims her account"):
             words = command("client", "init", "--home", str(self.wallet), "--json").last_json["words"]
+            self._words = words
             self._say(f"  Twelve words bring it back: [dim]{words}[/]")
             register = ("register", self._address, "--invitation", invitation, "--home", str(self.wallet))
             self._say("  " + command("client", *register).stdout.strip())
@@ -138,6 +154,17 @@ class Story:
         with self._step("withdraw", "She withdraws 20.00: the bank signs coins that it cannot see"):
             self._say("  " + command("client", "withdraw", "20.00", "--home", str(self.wallet)).stdout.strip())
             shutil.copytree(self.wallet, self.copy)
+
+
+class Purchase(Story):
+    """Alice buys a song, and her coins are spent only once."""
+
+    def _play(self, stack: ExitStack) -> None:
+        self._withdraw()
+        self._show_traffic("withdraw")
+        self._purchase()
+        self._show_traffic("order", "pay", "deposit")
+        self._double_spend()
 
     def _purchase(self) -> None:
         with self._step("pay", "She buys a song for 12.34: order, payment request, payment, deposit, receipt"):

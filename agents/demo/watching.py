@@ -21,10 +21,10 @@ class Watcher:
         """Take note of a message."""
         self._seen.append(sighting)
 
-    def lines(self, *kinds: str) -> list[str]:
-        """Return the new sightings of these kinds (and answers to them), as lines; forget all others."""
+    def lines(self, *kinds: str) -> list[tuple[str, str]]:
+        """Return kind and line of the new sightings of these kinds (and answers to them); forget all others."""
         new, self._seen = self._seen, []
-        return [line(one) for one in new if one.kind.removeprefix("answer ") in kinds]
+        return [(one.kind, line(one)) for one in new if one.kind.removeprefix("answer ") in kinds]
 
 
 @contextmanager

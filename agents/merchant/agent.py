@@ -1,36 +1,41 @@
-"""The merchant as a process: it offers, forwards payments to its bank, and passes on what the bank decides."""
+"""The merchant as a process: it offers, forwards payments and tickets to its banks, and passes on what they decide."""
 
 import asyncio
 import heapq
 import logging
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
 from broker.port import Incoming, Link, LinkError, Outgoing
 from protocol import topics
-from protocol.answer import open_answer
-from protocol.derivation import new_request_id
-from protocol.envelope import Letter, open_letter, request_hash, seal_letter
+from protocol.envelope import open_letter, request_hash
 from protocol.errors import PeerError
-from protocol.keyset import KeyRing, check_successor, open_keyset, read_keyset
-from protocol.machine import Send, backoff
-from protocol.merchant import deposit
-from protocol.messages import AccountAnswer, AccountRequest, Catalog, Certificate, Item, Signed, Status
+from protocol.exchange import REFUND
+from protocol.machine import Send
+from protocol.merchant import deposit, refund
+from protocol.messages import Catalog, Item, Signed, Status
 from protocol.refusals import Refusal
 from protocol.signatures import Domain
 
-from ..address import BankAddress
 from ..requester import NobodyAnswers, Requester
 from ..trace import point
 from ..world import Clock, Entropy
+from .banks import Banks
+from .desk import Alarm, Desk, Request, Result
 from .home import MerchantKeys, Settings
+from .refunds import Refunds
 from .store import MerchantStore
-from .till import Alarm, Request, Result, Till, Trust
+from .till import Till
 
 _log = logging.getLogger("ecash.merchant")
-_DAY_MS: Final = 86_400_000
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_TIDY: Final = "tidy"
+GRACE_S: Final = 3.0
+"""How long a shop that can open waits for its other banks at the first start."""
 
 
 class MerchantAgent:
@@ -41,6 +46,10 @@ class MerchantAgent:
         store: its books.
         link: its presence at the broker, entered.
         clock, entropy: the world.
+        invitations: by bank; they claim accounts at the first start.
+
+    Raises:
+        HomeError: if the settings name no banks, or impossible ones.
     """
 
     def __init__(
@@ -52,152 +61,137 @@ class MerchantAgent:
         link: Link,
         clock: Clock,
         entropy: Entropy,
+        invitations: Mapping[str, bytes] | None = None,
     ) -> None:
         self.name = settings.name
         self.dropped: Counter[str] = Counter()
         self.ready = asyncio.Event()
-        self._settings = settings
-        self._keys = keys
-        self._catalog = catalog
-        self._store = store
+        self.desk = Desk(settings, keys, catalog, store, clock, entropy)
         self._link = link
-        self._clock = clock
-        self._entropy = entropy
-        self._bank = BankAddress.parse(settings.bank)
         self._requester = Requester(link)
-        self._till: Till | None = None
+        self._banks = Banks(self.desk, self._requester, invitations or {})
+        self._till = Till(self.desk)
+        self._refunds = Refunds(self.desk)
         self._alarms: list[Alarm] = []
         self._alarm_set = asyncio.Event()
-        self._new_keyset_lock = asyncio.Lock()
 
-    async def run(self, invitation: bytes = b"") -> None:
-        """Open the shop and serve until cancelled. An invitation claims the account at the first start.
+    async def run(self) -> None:
+        """Open the shop and serve until cancelled.
+
+        It opens as soon as it has agreed with one bank; others that are away join when they come.
 
         Raises:
-            NobodyAnswers: if the bank is not there and never was.
-            PeerError: if the bank refuses, or its keyset cannot be trusted.
+            NobodyAnswers: if no bank is there, and none ever was.
+            PeerError: if no bank can be agreed with, and one refuses or its keyset cannot be trusted.
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._link.serve(self.handle))
             await self._link.subscribe(topics.replies(self._link.client_id))
-            self._till = await self._open_till(invitation)
-            await self._requester.follow(topics.keys(self._bank.bank), self._new_keyset)
+            await self._banks.load()
+            await self._join(group)
+            for bank in self._banks.addresses:
+                await self._requester.follow(topics.keys(bank), partial(self._bank_announced, group, bank))
             await self._resume()
             await self._announce()
             await self._link.subscribe(*topics.merchant_requests(self.name))
             group.create_task(self._keep_time())
             self.ready.set()
 
-    async def _open_till(self, invitation: bytes) -> Till:
-        known = await self._store.meta("keyset")  # opens the shop even while the bank is away
-        announced = b"" if known else await self._requester.retained(topics.keys(self._bank.bank))
-        ring = KeyRing(read_keyset(known)) if known else await self._accept(announced, None)
-        keyset = ring.keyset
-        signed = await self._store.meta("certificate") or await self._certificate(ring, invitation)
-        certificate = Certificate.decode(Signed.decode(signed).check(keyset.identity, Domain.CERTIFICATE))
-        if (certificate.merchant, certificate.key) != (self.name, self._keys.public):
-            raise PeerError(Refusal.WRONG_MERCHANT, f"the bank certifies {certificate.merchant}, not {self.name}")
-        trust = Trust(ring, certificate, signed)
-        return Till(self._settings, self._keys, self._catalog, self._store, trust, self._clock, self._entropy)
+    async def _join(self, group: asyncio.TaskGroup) -> None:
+        """Agree with banks until the shop can open; who comes later is heard by `_bank_announced`."""
+        if self.desk.banks:
+            return
+        joining = [asyncio.create_task(self._banks.join(bank)) for bank in self._banks.addresses]
+        try:
+            await asyncio.wait(joining, timeout=GRACE_S)
+            if not self.desk.banks:
+                await asyncio.wait(joining)
+        finally:
+            for task in joining:
+                task.cancel()
+            failures = [one for one in await asyncio.gather(*joining, return_exceptions=True) if one is not None]
+        for failure in failures:
+            if not self.desk.banks or not isinstance(failure, NobodyAnswers | PeerError | asyncio.CancelledError):
+                raise failure
+            _log.warning("the shop opens without a bank: %s", failure)
 
-    async def _certificate(self, ring: KeyRing, invitation: bytes) -> bytes:
-        """Ask the bank for the account of this key, claiming it with an invitation if there is one."""
-        request_id = new_request_id(self._keys.public[:16], self._entropy.bytes(32))
-        answer_key = self._keys.root.answer_key(request_id)
-        body = AccountRequest(invitation)
-        deadline = self._clock.now() + _DAY_MS
-        letter = Letter("account", request_id, deadline, answer_key, self._keys.public, body.encode())
-        envelope = seal_letter(ring.keyset.envelope_key, letter, self._keys.identity)
-        sealed = await self._requester.ask(
-            request_id,
-            lambda attempt: self._requester.send(
-                Send(ring.keyset.bank, "account", request_id, envelope, attempt), ring.keyset.limits.lanes
-            ),
-            (backoff(attempt, self._entropy.jitter()) for attempt in range(5)),
-        )
-        if sealed is None:
-            raise NobodyAnswers(f"bank {ring.keyset.bank} does not answer: is it running?")
-        answer = open_answer(ring.keyset.identity, answer_key, request_hash(envelope), sealed)
-        told = AccountAnswer.decode(answer.check())
-        if not told.certificate:
-            raise PeerError(Refusal.WRONG_MERCHANT, f"account {told.account} is no merchant's account")
-        await self._store.set_meta("certificate", told.certificate)
-        return told.certificate
+    async def _bank_announced(self, group: asyncio.TaskGroup, bank: str, announced: bytes) -> None:
+        """Follow a bank's keys; one that the shop has not agreed with yet is asked beside what else is served."""
+        if bank in self.desk.banks:
+            await self._banks.hear(bank, announced)
+        else:
+            group.create_task(self._late(bank, announced))
 
-    async def _new_keyset(self, announced: bytes) -> None:
-        till = self._opened
-        async with self._new_keyset_lock:  # two at once could leave the older one
-            if announced == await self._store.meta("keyset"):
-                return
-            ring = await self._accept(announced, till.trust.ring)
-            till.trust = till.trust._replace(ring=ring)
-        _log.info("keyset %d of bank %s", ring.keyset.number, ring.keyset.bank)
-
-    async def _accept(self, announced: bytes, known: KeyRing | None) -> KeyRing:
-        """Check an announced keyset, against the one that is known if there is one, and keep it."""
-        checked = known.ids if known else ()
-        keyset = await asyncio.to_thread(open_keyset, self._bank.bank, self._bank.fingerprint, announced, checked)
-        if known is not None:
-            check_successor(known.keyset, keyset)
-        await self._store.set_meta("keyset", announced)
-        return KeyRing(keyset)
+    async def _late(self, bank: str, announced: bytes) -> None:
+        try:
+            if await self._banks.hear(bank, announced):
+                await self._announce()
+        except (NobodyAnswers, PeerError) as error:
+            _log.warning("the shop is open without bank %s: %s", bank, error)
 
     async def _announce(self) -> None:
-        trust = self._opened.trust
+        trusts = self.desk.banks.values()
+        currencies = {trust.certificate.currency for trust in trusts}
         catalog = Catalog(
             self.name,
-            self._keys.public,
-            self._clock.now(),
-            self._keys.envelope.public,
-            (trust.signed,),
-            tuple(item for item, _ in self._catalog.values() if item.currency == trust.certificate.currency),
+            self.desk.keys.public,
+            self.desk.clock.now(),
+            self.desk.keys.envelope.public,
+            tuple(trust.signed for trust in trusts),
+            tuple(item for item, _ in self.desk.catalog.values() if item.currency in currencies),
         )
-        signed = Signed.make(self._keys.identity, Domain.CATALOG, catalog).encode()
+        signed = Signed.make(self.desk.keys.identity, Domain.CATALOG, catalog).encode()
         await self._link.announce(Outgoing(topics.catalog(self.name), signed, retain=True))
         status = Status(open=True, lanes=0).encode()
         await self._link.announce(Outgoing(topics.status(self.name), status, retain=True))
 
-    @property
-    def _opened(self) -> Till:
-        if self._till is None:
-            raise PeerError(Refusal.OVERLOADED, "the shop is not open yet")
-        return self._till
-
     async def handle(self, message: Incoming) -> Outgoing | None:
-        """Take a request or the bank's answer in; drop and count what cannot be answered."""
+        """Take a request or a bank's answer in; drop and count what cannot be answered."""
         try:
             topic = topics.parse(message.topic)
             if not isinstance(topic, topics.MerchantRequest):
                 return await self._requester.take_in(message)
             if message.retained:
                 raise PeerError(Refusal.WRONG_TYPE, "a retained message is no request")
-            till = self._opened
-            letter = open_letter(self._keys.envelope, message.payload, topic.kind)
-            reply_topic = topics.reply_to(topic, self.name)
-            request = Request(letter, request_hash(message.payload), reply_topic)
+            if not self.desk.banks:
+                raise PeerError(Refusal.OVERLOADED, "the shop is not open yet")
+            letter = open_letter(self.desk.keys.envelope, message.payload, topic.kind)
+            request = Request(letter, request_hash(message.payload), topics.reply_to(topic, self.name))
         except PeerError as error:
             self.dropped[error.refusal] += 1
             _log.warning("dropped %d bytes on %s: %s", len(message.payload), message.topic, error)
             return None
         point(f"merchant.{letter.kind}.opened")
         try:
-            return await self._let_out(await till.take(request))
+            return await self._let_out(await self._clerk(letter.kind).take(request))
         except PeerError as error:
             _log.info("%s refused: %s", letter.kind, error)
-            return till.refusal(request, error)
+            return self.desk.refusal(request, error)
+
+    def _clerk(self, kind: str) -> Till | Refunds:
+        return self._refunds if kind == REFUND else self._till
 
     async def _let_out(self, result: Result) -> Outgoing | None:
         """Set alarms and publish; the first message is returned, to leave before the acknowledgement of its cause."""
         for alarm in result.alarms:
             heapq.heappush(self._alarms, alarm)
             self._alarm_set.set()
-        for digest, send in result.deposits:
-            self._expect(send.request_id, digest)
-        lanes = self._opened.trust.ring.keyset.limits.lanes
-        messages = [*result.answers, *(self._requester.addressed(send, lanes) for _, send in result.deposits)]
+        for request_id in result.ended:
+            self._requester.forget(request_id)
+        messages = list(result.answers)
+        for subject, send in result.sends:
+            self._expect(send.kind, send.request_id, subject)
+            messages += self._addressed(send)
         for message in messages[1:]:
             await self._publish(message)
         return messages[0] if messages else None
+
+    def _addressed(self, send: Send) -> list[Outgoing]:
+        trust = self.desk.banks.get(send.to)
+        if trust is None:
+            _log.error("%s for bank %s waits: the settings do not name it any more", send.kind, send.to)
+            return []
+        return [self._requester.addressed(send, trust.ring.keyset.limits.lanes)]
 
     async def _publish(self, message: Outgoing) -> None:
         """Publish; what does not go out now is repeated by who waits for it, or by the machine that sends it."""
@@ -206,46 +200,60 @@ class MerchantAgent:
         except LinkError as error:
             _log.info("not sent now: %s", error)
 
-    def _expect(self, request_id: bytes, digest: bytes) -> None:
-        self._requester.expect(request_id, partial(self._bank_answered, request_id, digest))
+    def _expect(self, kind: str, request_id: bytes, subject: bytes) -> None:
+        self._requester.expect(request_id, partial(self._bank_answered, kind, subject))
 
-    async def _bank_answered(self, request_id: bytes, digest: bytes, sealed: bytes) -> Outgoing | None:
-        point("merchant.verdict.arrived")
-        result = await self._opened.bank_answered(digest, sealed)
-        waiting = await self._store.deposit(digest)
-        if waiting is not None and not waiting.open:
-            self._requester.forget(request_id)
-        return await self._let_out(result)
+    async def _bank_answered(self, kind: str, subject: bytes, sealed: bytes) -> Outgoing | None:
+        point("merchant.verdict.arrived" if kind == deposit.KIND else f"merchant.{kind}.decided")
+        return await self._let_out(await self._clerk(kind).bank_answered(subject, sealed))
 
     async def _resume(self) -> None:
-        """Take up every open sale and deposit where it was."""
-        for row in await self._store.sales(only_open=True):
+        """Take up every open sale, deposit and refund where it was."""
+        store = self.desk.store
+        for row in await store.sales(only_open=True):
             heapq.heappush(self._alarms, Alarm(row.wake_at, "sale", row.payment_id))
-        for waiting in await self._store.deposits(only_open=True):
+        for waiting in await store.deposits(only_open=True):
             if isinstance(waiting.state, deposit.Requested):
-                self._expect(waiting.state.request_id, waiting.digest)
-                heapq.heappush(self._alarms, Alarm(0, "deposit", waiting.digest))
+                self._expect(deposit.KIND, waiting.state.request_id, waiting.digest)
+                heapq.heappush(self._alarms, Alarm(0, deposit.KIND, waiting.digest))
+        for order in await store.refunds(only_open=True):
+            if isinstance(order.state, refund.Requested):
+                self._expect(REFUND, order.request_id, order.request_id)
+                heapq.heappush(self._alarms, Alarm(0, REFUND, order.request_id))
+        heapq.heappush(self._alarms, Alarm(0, _TIDY, b""))
 
     async def _ring_alarm(self, alarm: Alarm) -> None:
         try:
-            message = await self._let_out(await self._opened.overdue(alarm, self._entropy.jitter()))
+            if alarm.kind == _TIDY:
+                await self._tidy()
+                return
+            result = await self._clerk(alarm.kind).overdue(alarm, self.desk.entropy.jitter())
+            message = await self._let_out(result)
         except (sqlite3.Error, OSError):  # a full disk, a lock: the shop stays open and tries again
             _log.exception("%s %s: again in a minute", alarm.kind, alarm.subject.hex()[:8])
-            heapq.heappush(self._alarms, alarm._replace(at=self._clock.now() + 60_000))
+            heapq.heappush(self._alarms, alarm._replace(at=self.desk.clock.now() + 60_000))
             return
         if message is not None:
             await self._publish(message)
 
+    async def _tidy(self) -> None:
+        """Delete sales that lapsed long ago, and do so again in an hour."""
+        now = self.desk.clock.now()
+        while deleted := await self.desk.store.forget_lapsed(now - self.desk.settings.forget_lapsed_days * _DAY_MS):
+            _log.info("forgot %d sales that lapsed long ago", deleted)
+        heapq.heappush(self._alarms, Alarm(now + _HOUR_MS, _TIDY, b""))
+
     async def _keep_time(self) -> None:
         """Wake each machine when it asked to be woken."""
+        clock = self.desk.clock
         while True:
             self._alarm_set.clear()
-            now = self._clock.now()
+            now = clock.now()
             while self._alarms and self._alarms[0].at <= now:
                 await self._ring_alarm(heapq.heappop(self._alarms))
             next_at = self._alarms[0].at if self._alarms else now + _DAY_MS
             new_alarm = asyncio.create_task(self._alarm_set.wait())
-            timer = asyncio.create_task(self._clock.sleep_until(next_at))
+            timer = asyncio.create_task(clock.sleep_until(next_at))
             try:
                 await asyncio.wait({new_alarm, timer}, return_when=asyncio.FIRST_COMPLETED)
             finally:

@@ -5,7 +5,7 @@ catalog.toml        what is sold: the shopkeeper's own file
 keys/identity       Ed25519 seed, 32 bytes: the key that the bank certifies
 keys/envelope       X25519 and ML-KEM-768 private key: what orders are sealed for
 keys/root           64 bytes, from which one-time keys derive
-sales.db            sales, deposits, stored answers
+sales.db            sales, deposits, refunds, payouts, stored answers
 """
 
 from pathlib import Path
@@ -21,10 +21,13 @@ from protocol.money import MoneyError, parse_amount
 from protocol.signatures import public_key
 from protocol.topics import check_name
 
+from ..address import BankAddress
 from ..home import HomeError, load_settings, make, save_settings, write_secret
 from ..world import Entropy
 
 _SUITE: Final = Suite.MLKEM768_X25519
+MAX_BANKS: Final = 16
+"""As many as a catalogue has room for certificates."""
 
 SAMPLE_CATALOG: Final = """\
 # What this merchant sells. `price` is an amount with its currency; `goods`, if given, goes to the buyer with the
@@ -45,14 +48,37 @@ goods = "Show this receipt at the counter."
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `merchant.toml` holds. `presence` ends the client id at the broker; nobody should guess it."""
+    """What `merchant.toml` holds. `presence` ends the client id at the broker; nobody should guess it.
+
+    `banks` are the addresses of the banks where the merchant has accounts; all of them meet it at its one broker.
+    """
 
     name: str
-    bank: str
+    banks: list[str]
     broker: str
     presence: str
     offer_minutes: int = 15
     deposit_minutes: int = 30
+    forget_lapsed_days: int = 30
+
+    @property
+    def addresses(self) -> dict[str, BankAddress]:
+        """The banks by name.
+
+        Raises:
+            HomeError: with the reason, if there is none or too many, one is no address, two have one name, or they
+                are not at one broker.
+        """
+        try:
+            parsed = [BankAddress.parse(text) for text in self.banks]
+        except (ValueError, PeerError) as error:
+            raise HomeError(f"banks: {error}") from error
+        by_name = {address.bank: address for address in parsed}
+        if not 0 < len(by_name) == len(parsed) <= MAX_BANKS:
+            raise HomeError(f"banks: name 1 to {MAX_BANKS} banks, each once")
+        if len({address.broker for address in parsed}) > 1:
+            raise HomeError("banks: they name several brokers, but a merchant meets all its banks at one")
+        return by_name
 
 
 class Article(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

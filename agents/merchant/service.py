@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from broker.address import BrokerUrl
@@ -20,11 +21,11 @@ from .store import MerchantStore
 _log = logging.getLogger("ecash.merchant")
 
 
-async def serve(home: Path, clock: Clock, entropy: Entropy, invitation: bytes = b"") -> None:
-    """Run the merchant of this home until cancelled.
+async def serve(home: Path, clock: Clock, entropy: Entropy, invitations: Mapping[str, bytes]) -> None:
+    """Run the merchant of this home until cancelled. Invitations, by bank, claim accounts at the first start.
 
     Raises:
-        HomeError: if this is no merchant's home, another process runs it, or its catalogue is wrong.
+        HomeError: if this is no merchant's home, another process runs it, or settings or catalogue are wrong.
         NotAuthorized: if the broker refuses the log-in.
         NobodyAnswers, PeerError: as `MerchantAgent.run`.
     """
@@ -37,10 +38,10 @@ async def serve(home: Path, clock: Clock, entropy: Entropy, invitation: bytes = 
             MerchantStore(home / "sales.db") as store,
             MqttLink(broker, client_id, persistent=True, will=will, patience_s=math.inf) as link,
         ):
-            agent = MerchantAgent(settings, keys, catalog, store, link, clock, entropy)
+            agent = MerchantAgent(settings, keys, catalog, store, link, clock, entropy, invitations)
             opened = asyncio.create_task(_tell(agent))
             try:
-                await agent.run(invitation)
+                await agent.run()
             finally:
                 opened.cancel()
 

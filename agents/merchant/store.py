@@ -1,4 +1,7 @@
-"""The merchant's books: sales, deposits, and who asked to pay what and was told what."""
+"""The merchant's books: sales, deposits, refunds, payouts, and who asked for what and was told what.
+
+The shop that is open and the merchant's commands use the file side by side; each transaction is whole.
+"""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -7,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from protocol.merchant import deposit, sale
+from protocol.merchant import deposit, payout, refund, sale
 
 from ..database import Database
 
@@ -15,20 +18,38 @@ SCHEMA: Final = """
 CREATE TABLE sale (
     payment_id BLOB PRIMARY KEY, state BLOB NOT NULL, open INTEGER NOT NULL, wake_at INTEGER NOT NULL,
     begun_at INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, title TEXT NOT NULL,
-    goods TEXT NOT NULL
+    goods TEXT NOT NULL, lapsed INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX lapsed_sale ON sale (begun_at) WHERE lapsed;
 CREATE TABLE deposit (
     digest BLOB PRIMARY KEY, payment_id BLOB NOT NULL REFERENCES sale, state BLOB NOT NULL, open INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX deposit_by_sale ON deposit (payment_id);
 CREATE TABLE asked (
     request_id BLOB PRIMARY KEY, request_hash BLOB NOT NULL, answer_key BLOB NOT NULL, topic TEXT NOT NULL,
-    digest BLOB NOT NULL, answer BLOB
+    payment_id BLOB NOT NULL, about BLOB NOT NULL, answer BLOB
 ) WITHOUT ROWID;
-CREATE INDEX asked_by_digest ON asked (digest) WHERE answer IS NULL;
+CREATE INDEX asked_and_waiting ON asked (about) WHERE answer IS NULL;
+CREATE INDEX asked_by_sale ON asked (payment_id);
+CREATE TABLE granted (
+    number INTEGER PRIMARY KEY, payment_id BLOB NOT NULL REFERENCES sale, amount INTEGER NOT NULL, at INTEGER NOT NULL
+);
+CREATE INDEX granted_by_sale ON granted (payment_id);
+CREATE TABLE refund (
+    request_id BLOB PRIMARY KEY, payment_id BLOB NOT NULL REFERENCES sale, ticket BLOB NOT NULL,
+    amount INTEGER NOT NULL, at INTEGER NOT NULL, state BLOB NOT NULL, open INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX refund_by_sale ON refund (payment_id);
+CREATE TABLE payout (
+    request_id BLOB PRIMARY KEY, bank TEXT NOT NULL, amount INTEGER NOT NULL, commission INTEGER NOT NULL,
+    currency TEXT NOT NULL, at INTEGER NOT NULL, state BLOB NOT NULL, open INTEGER NOT NULL
+) WITHOUT ROWID;
 """
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SALE: Final = msgspec.msgpack.Decoder(sale.SaleState)
 _DEPOSIT: Final = msgspec.msgpack.Decoder(deposit.DepositState)
+_REFUND: Final = msgspec.msgpack.Decoder(refund.RefundState)
+_PAYOUT: Final = msgspec.msgpack.Decoder(payout.PayoutState)
 _OPEN_SALES: Final = (sale.Offered, sale.Depositing, sale.Declined)
 
 
@@ -63,15 +84,66 @@ class DepositRow(NamedTuple):
         return isinstance(self.state, deposit.Requested)
 
 
+class RefundRow(NamedTuple):
+    """A refund as it is stored: the order's request id at the bank, and the hash (32 bytes) of the buyer's ticket."""
+
+    request_id: bytes
+    payment_id: bytes
+    ticket: bytes
+    amount: int
+    at: int
+    state: refund.RefundState
+
+    @property
+    def open(self) -> bool:
+        """Whether the bank has yet to decide."""
+        return isinstance(self.state, refund.Requested)
+
+
+class PayoutRow(NamedTuple):
+    """A payout as it is stored."""
+
+    request_id: bytes
+    bank: str
+    amount: int
+    commission: int
+    currency: str
+    at: int
+    state: payout.PayoutState
+
+    @property
+    def open(self) -> bool:
+        """Whether the bank has yet to decide."""
+        return isinstance(self.state, payout.Requested)
+
+
 class Asked(NamedTuple):
-    """A request that was taken in. `digest` is empty but for `pay`; `answer` is None until it is decided."""
+    """A request that was taken in for a sale.
+
+    `about` is what the answer waits for: a payment's digest, a ticket's hash, or nothing. `answer` is None until it is
+    decided.
+    """
 
     request_id: bytes
     request_hash: bytes
     answer_key: bytes
     topic: str
-    digest: bytes
+    payment_id: bytes
+    about: bytes
     answer: bytes | None
+
+
+class Refundable(NamedTuple):
+    """What was granted of a sale in all, and what of it was collected or is on its way through the bank."""
+
+    granted: int
+    collected: int
+    under_way: int
+
+    @property
+    def left(self) -> int:
+        """What a ticket may still be worth."""
+        return self.granted - self.collected - self.under_way
 
 
 class Change(NamedTuple):
@@ -79,6 +151,7 @@ class Change(NamedTuple):
 
     sales: Sequence[SaleRow] = ()
     deposits: Sequence[DepositRow] = ()
+    refunds: Sequence[RefundRow] = ()
     asked: Sequence[Asked] = ()
 
 
@@ -97,9 +170,13 @@ class MerchantStore(Database):
         """Return sales, the oldest first."""
         return await self._sales("WHERE open >= ? ORDER BY begun_at, payment_id", (int(only_open),))
 
-    async def _sales(self, where: str, values: tuple[bytes | int, ...]) -> list[SaleRow]:
+    async def sales_like(self, prefix: str) -> list[SaleRow]:
+        """Return the sales whose number begins with these hexadecimal digits."""
+        return await self._sales("WHERE substr(lower(hex(payment_id)), 1, length(?1)) = lower(?1)", (prefix,))
+
+    async def _sales(self, where: str, values: tuple[bytes | int | str, ...]) -> list[SaleRow]:
         columns = "payment_id, state, wake_at, begun_at, amount, currency, title, goods"
-        query = f"SELECT {columns} FROM sale {where}"  # noqa: S608 - both callers are above
+        query = f"SELECT {columns} FROM sale {where}"  # noqa: S608 - all callers are above
         rows = await self.read(lambda db: db.execute(query, values).fetchall())
         return [SaleRow(row[0], _SALE.decode(row[1]), *row[2:]) for row in rows]
 
@@ -117,6 +194,66 @@ class MerchantStore(Database):
         rows = await self.read(lambda db: db.execute(query, values).fetchall())
         return [DepositRow(row[0], row[1], _DEPOSIT.decode(row[2])) for row in rows]
 
+    async def refund(self, request_id: bytes) -> RefundRow | None:
+        """Return a refund by its order's request id."""
+        rows = await self._refunds("WHERE request_id = ?", (request_id,))
+        return rows[0] if rows else None
+
+    async def refunds(self, *, only_open: bool = False) -> list[RefundRow]:
+        """Return refunds, the oldest first."""
+        return await self._refunds("WHERE open >= ? ORDER BY at, request_id", (int(only_open),))
+
+    async def refunds_of(self, payment_id: bytes) -> list[RefundRow]:
+        """Return the refunds of one sale, the oldest first."""
+        return await self._refunds("WHERE payment_id = ? ORDER BY at, request_id", (payment_id,))
+
+    async def _refunds(self, where: str, values: tuple[bytes | int, ...]) -> list[RefundRow]:
+        query = f"SELECT request_id, payment_id, ticket, amount, at, state FROM refund {where}"  # noqa: S608 - as above
+        rows = await self.read(lambda db: db.execute(query, values).fetchall())
+        return [RefundRow(row[0], row[1], row[2], row[3], row[4], _REFUND.decode(row[5])) for row in rows]
+
+    async def grant(self, payment_id: bytes, amount: int, at: int) -> None:
+        """Grant a refund of so much of a sale.
+
+        Raises:
+            ValueError: if that would be more than was paid in all.
+        """
+
+        def write(db: sqlite3.Connection) -> None:
+            query = "SELECT amount - (SELECT coalesce(sum(amount), 0) FROM granted WHERE payment_id = ?1) FROM sale "
+            [(left,)] = db.execute(query + "WHERE payment_id = ?1", (payment_id,)).fetchall()
+            if amount > left:
+                raise ValueError("that is more than was paid and not refunded yet")
+            db.execute("INSERT INTO granted (payment_id, amount, at) VALUES (?, ?, ?)", (payment_id, amount, at))
+
+        await self.write(write)
+
+    async def refundable(self, payment_id: bytes) -> Refundable:
+        """Return what was granted of a sale, and what became of it."""
+
+        def read(db: sqlite3.Connection) -> int:
+            query = "SELECT coalesce(sum(amount), 0) FROM granted WHERE payment_id = ?"
+            [(granted,)] = db.execute(query, (payment_id,)).fetchall()
+            return int(granted)
+
+        rows = await self.refunds_of(payment_id)
+        collected = sum(row.amount for row in rows if isinstance(row.state, refund.Refunded))
+        return Refundable(await self.read(read), collected, sum(row.amount for row in rows if row.open))
+
+    async def payouts(self, *, only_open: bool = False) -> list[PayoutRow]:
+        """Return payouts, the oldest first."""
+        query = (
+            "SELECT request_id, bank, amount, commission, currency, at, state FROM payout "
+            "WHERE open >= ? ORDER BY at, request_id"
+        )
+        rows = await self.read(lambda db: db.execute(query, (int(only_open),)).fetchall())
+        return [PayoutRow(row[0], row[1], row[2], row[3], row[4], row[5], _PAYOUT.decode(row[6])) for row in rows]
+
+    async def save_payout(self, row: PayoutRow) -> None:
+        """Make a step of a payout durable."""
+        values = (*row[:6], msgspec.msgpack.encode(row.state), row.open)
+        await self.write(lambda db: _replace(db, "payout", [values]))
+
     async def asked(self, request_id: bytes) -> Asked | None:
         """Return a request that was taken in."""
         row = await self.read(
@@ -124,11 +261,21 @@ class MerchantStore(Database):
         )
         return None if row is None else Asked(*row)
 
-    async def waiting(self, digest: bytes) -> list[Asked]:
-        """Return who asked to pay with this digest and has no answer yet."""
-        query = "SELECT * FROM asked WHERE digest = ? AND answer IS NULL"
-        rows = await self.read(lambda db: db.execute(query, (digest,)).fetchall())
+    async def waiting(self, about: bytes) -> list[Asked]:
+        """Return who waits for what becomes of this payment or ticket."""
+        query = "SELECT * FROM asked WHERE about = ? AND answer IS NULL"
+        rows = await self.read(lambda db: db.execute(query, (about,)).fetchall())
         return [Asked(*row) for row in rows]
+
+    async def refused_tickets(self, payment_id: bytes) -> int:
+        """Return how many requests with a ticket for this sale were refused, and are stored."""
+        query = (
+            "SELECT about FROM asked WHERE payment_id = ?1 AND answer IS NOT NULL AND about <> x'' "
+            "AND about NOT IN (SELECT digest FROM deposit WHERE payment_id = ?1)"
+        )
+        about = await self.read(lambda db: [row[0] for row in db.execute(query, (payment_id,))])
+        served = {row.ticket for row in await self.refunds_of(payment_id) if not isinstance(row.state, refund.Refused)}
+        return sum(one not in served for one in about)
 
     async def save(self, change: Change) -> None:
         """Make a step durable."""
@@ -136,13 +283,29 @@ class MerchantStore(Database):
         def write(db: sqlite3.Connection) -> None:
             _replace(db, "sale", (_sale(row) for row in change.sales))
             _replace(db, "deposit", (_deposit(row) for row in change.deposits))
+            _replace(db, "refund", ((*row[:5], msgspec.msgpack.encode(row.state), row.open) for row in change.refunds))
             _replace(db, "asked", change.asked)
 
         await self.write(write)
 
+    async def forget_lapsed(self, before: int, limit: int = 500) -> int:
+        """Delete at most so many lapsed sales that began before this time, with what was asked; return their number.
+
+        Nothing was sold in them, so nobody can need them; anybody can make them.
+        """
+
+        def write(db: sqlite3.Connection) -> int:
+            query = "SELECT payment_id FROM sale WHERE lapsed AND begun_at < ? ORDER BY begun_at LIMIT ?"
+            lapsed = db.execute(query, (before, limit)).fetchall()
+            for table in ("asked", "deposit", "sale"):
+                db.executemany(f"DELETE FROM {table} WHERE payment_id = ?", lapsed)  # noqa: S608 - names are ours
+            return len(lapsed)
+
+        return await self.write(write)
+
 
 def _sale(row: SaleRow) -> tuple[object, ...]:
-    return (row.payment_id, msgspec.msgpack.encode(row.state), row.open, *row[2:])
+    return (row.payment_id, msgspec.msgpack.encode(row.state), row.open, *row[2:], isinstance(row.state, sale.Lapsed))
 
 
 def _deposit(row: DepositRow) -> tuple[object, ...]:

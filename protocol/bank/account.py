@@ -1,4 +1,7 @@
-"""Accounts at the bank: a holder claims an account with a one-time invitation, or looks at it."""
+"""Accounts at the bank: a holder claims an account with a one-time invitation, looks at it, or takes it over.
+
+A holder has one seed and may have several devices; the bank serves the one that took the account over last.
+"""
 
 from typing import Final, TypeAlias
 
@@ -8,7 +11,7 @@ from ..messages import MERCHANT, AccountAnswer, Certificate, Signed
 from ..refusals import Refusal
 from ..signatures import Domain, check_public_key
 from .desk import Account, Committed, Contradicted, New, Post, Refused, contradicted, refused
-from .ledger import Claim
+from .ledger import Claim, Generation
 
 
 class Posting(State, frozen=True):
@@ -23,13 +26,14 @@ class Asked(Event, frozen=True):
     """A request by the holder of `key`.
 
     `held` is the account of that key, `invited` the unclaimed account of the invitation; `balance` that of either.
-    `wants` tells whether an invitation was shown.
+    `wants` tells whether an invitation was shown, `generation` under which number a device takes over, or 0.
     """
 
     key: bytes
     held: Account | None
     invited: Account | None
     wants: bool
+    generation: int
     balance: int
     deadline: int
 
@@ -61,10 +65,19 @@ def step(
                 return refused(error), ()
             certificate = certify(bank, identity_seed, account, event.key, now)
             claim = None if event.held else Claim(account.number, event.key)
+            generation = 1 if claim else event.generation or account.generation
             body = AccountAnswer(
-                account.number, account.kind, account.title, account.currency, event.balance, certificate
+                account.number, account.kind, account.title, account.currency, event.balance, certificate, generation
             )
-            return Posting(), (Post(body=body.encode(), claim=claim, not_after=event.deadline),)
+            post = Post(
+                body=body.encode(),
+                claim=claim,
+                generation=Generation(account.number, generation, taken_over=generation != account.generation)
+                if event.held
+                else None,
+                not_after=event.deadline,
+            )
+            return Posting(), (post,)
         case Posting(), Committed():
             return Told(), ()
         case Posting(), Contradicted():
@@ -77,6 +90,8 @@ def _check(event: Asked) -> Account:
     if event.held is not None:
         if event.invited is not None:
             raise PeerError(Refusal.ACCOUNT_EXISTS, "this key has an account already")
+        if event.generation not in (0, event.held.generation + 1):
+            raise PeerError(Refusal.SUPERSEDED, f"the account was taken over {event.held.generation} times already")
         return event.held  # also for who lost the answer and shows the invitation that it has used
     if not event.wants:
         raise PeerError(Refusal.UNKNOWN_ACCOUNT, "no account is open for this key")

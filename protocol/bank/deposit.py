@@ -4,29 +4,29 @@ The unique index of the spent list *is* the check. Every decision on a payment i
 or refused, it does not change. Refusals from before the payment is known to be the depositor's carry no verdict.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+import msgspec
+
 from ..answer import seal_secret
-from ..codec import Message
-from ..coins import SpentCoin, check_coin, check_distinct, check_spend
 from ..errors import IllegalTransition, PeerError
 from ..keyset import KeyRing
 from ..machine import Event, State, arrows
 from ..messages import DepositAnswer, DepositRequest, Exhibits, Parcel, PaymentInfo, Signed, Verdict
 from ..refusals import Refusal
 from ..signatures import Domain
+from .coins import Taken, check_taken, value_of
 from .desk import Account, Committed, Contradicted, New, Post, Refused, contradicted, known
-from .ledger import Conflict, Payment, Spending, deposit_entries
+from .ledger import Conflict, Payment, deposit_entries
 
 
-class Examined(Message, frozen=True):
+class Examined(msgspec.Struct, frozen=True):
     """A deposit whose coins have passed every check that needs no books: kept apart from what was only claimed."""
 
     info: PaymentInfo
     parcel: Parcel
-    totals: tuple[tuple[bytes, int], ...]
+    taken: Taken
     commission: int
 
 
@@ -127,8 +127,9 @@ def _accept(examined: Examined, now: int, sign: Sign) -> Post:
     verdict = sign(_verdict(info, "", now, b"")).encode()
     return Post(
         body=DepositAnswer(verdict, examined.commission).encode(),
-        entries=deposit_entries(info.account, info.currency, dict(examined.totals), examined.commission),
-        spent=tuple(Spending(s.coin.denomination, s.coin.serial, s.spend) for s in examined.parcel.coins),
+        entries=deposit_entries(info.account, info.currency, examined.taken.totals, examined.commission),
+        spent=examined.taken.spendings,
+        spent_on=info.digest,
         payment=_payment(info, verdict, accepted=True, commission=examined.commission),
         not_after=info.deposit_before,
     )
@@ -197,7 +198,7 @@ def examine(info: PaymentInfo, open_parcel: Callable[[], bytes], ring: KeyRing, 
 
     Raises:
         PeerError: in this order, `PAYMENT_EXPIRED`, `BAD_PARCEL`, `PAYMENT_ALTERED`, `UNKNOWN_DENOMINATION`,
-            `DENOMINATION_CLOSED`, `WRONG_CURRENCY`, `DUPLICATE_COIN`, `AMOUNT_MISMATCH`, `BAD_COIN`,
+            `KEY_REVOKED`, `DENOMINATION_CLOSED`, `WRONG_CURRENCY`, `DUPLICATE_COIN`, `AMOUNT_MISMATCH`, `BAD_COIN`,
             `BAD_SPEND_SIGNATURE`.
     """
     if now >= info.deposit_before:
@@ -210,29 +211,14 @@ def examine(info: PaymentInfo, open_parcel: Callable[[], bytes], ring: KeyRing, 
         raise PeerError(Refusal.BAD_PARCEL, f"more than {ring.keyset.limits.max_coins} coins in one payment")
     if parcel.digest != info.digest or parcel.commitment != info.parcel:
         raise PeerError(Refusal.PAYMENT_ALTERED, "these are not the coins that the payer sealed for this payment")
-    totals = _totals(info, parcel.coins, ring, now)
-    amount = sum(totals.values())
-    check_distinct(spent.coin for spent in parcel.coins)
-    if amount != info.amount:
-        raise PeerError(Refusal.AMOUNT_MISMATCH, f"the coins are worth {amount}, the payment {info.amount}")
-    commission = ring.keyset.deposit_commission.charge(amount)
-    if commission > amount:
+    taken = value_of(parcel.coins, info.currency, lambda key: ring.spendable(key, now))
+    if taken.amount != info.amount:
+        raise PeerError(Refusal.AMOUNT_MISMATCH, f"the coins are worth {taken.amount}, the payment {info.amount}")
+    commission = ring.keyset.tariff.deposit.charge(taken.amount)
+    if commission > taken.amount:
         raise PeerError(Refusal.AMOUNT_MISMATCH, "the commission is more than the amount")
-    for spent in parcel.coins:
-        check_coin(ring.key(spent.coin.denomination), spent.coin)
-    for spent in parcel.coins:
-        check_spend(spent, parcel.digest)
-    return Examined(info, parcel, tuple(sorted(totals.items())), commission)
-
-
-def _totals(info: PaymentInfo, coins: tuple[SpentCoin, ...], ring: KeyRing, now: int) -> dict[bytes, int]:
-    totals: defaultdict[bytes, int] = defaultdict(int)
-    for spent in coins:
-        denomination = ring.spendable(spent.coin.denomination, now)
-        if denomination.currency != info.currency:
-            raise PeerError(Refusal.WRONG_CURRENCY, f"a coin is in {denomination.currency}")
-        totals[spent.coin.denomination] += denomination.value
-    return dict(totals)
+    check_taken(taken, parcel.digest, ring)
+    return Examined(info, parcel, taken, commission)
 
 
 def sign_verdict(identity_seed: bytes) -> Sign:

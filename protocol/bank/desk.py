@@ -4,14 +4,30 @@ from typing import Final
 
 import msgspec
 
+from ..coins import Evidence
 from ..errors import PeerError
 from ..machine import Effect, Event, State
+from ..messages import BlindedCoin
 from ..refusals import Refusal
-from .ledger import Claim, Conflict, Entry, Payment, Spending
+from .ledger import (
+    Claim,
+    Conflict,
+    Entry,
+    Generation,
+    Payment,
+    PayoutOrder,
+    Redemption,
+    Reply,
+    Spending,
+    Withdrawal,
+)
 
 
 class Account(msgspec.Struct, frozen=True):
-    """A row of the bank's accounts. `key` is empty until its holder has claimed it with the invitation."""
+    """A row of the bank's accounts. `key` is empty until its holder has claimed it with the invitation.
+
+    `generation` counts the devices that have used it; only the last one is served.
+    """
 
     number: int
     kind: str
@@ -19,6 +35,7 @@ class Account(msgspec.Struct, frozen=True):
     title: str
     currency: str
     key: bytes
+    generation: int = 0
 
 
 class New(State, frozen=True):
@@ -26,10 +43,16 @@ class New(State, frozen=True):
 
 
 class Refused(State, frozen=True):
-    """Nothing has changed; this is why."""
+    """Nothing has changed; this is why. `evidence` shows how coins were spent, `lasting` that it stays the answer.
+
+    A refusal lasts if who asks has shown good coins: it may use them elsewhere then, and this very request, late on
+    its way, must not take them after all.
+    """
 
     refusal: str
     detail: str
+    evidence: tuple[Evidence, ...] = ()
+    lasting: bool = False
 
 
 class Committed(Event, frozen=True):
@@ -43,6 +66,25 @@ class Contradicted(Event, frozen=True):
     now: int
 
 
+class Signed(Event, frozen=True):
+    """The signer's answer, in the order asked."""
+
+    signatures: tuple[bytes, ...]
+
+
+class SignerRefused(Event, frozen=True):
+    """The signer will not sign one of the values."""
+
+    refusal: Refusal
+    detail: str
+
+
+class SignBlinded(Effect, frozen=True):
+    """Sign these with the private keys of their denominations."""
+
+    coins: tuple[BlindedCoin, ...]
+
+
 class Post(Effect, frozen=True, kw_only=True):
     """Commit this to the books in one transaction, together with the answer `body`."""
 
@@ -50,8 +92,14 @@ class Post(Effect, frozen=True, kw_only=True):
     entries: tuple[Entry, ...] = ()
     issued: tuple[tuple[bytes, bytes], ...] = ()
     spent: tuple[Spending, ...] = ()
+    spent_on: bytes = b""
     payment: Payment | None = None
     claim: Claim | None = None
+    generation: Generation | None = None
+    withdrawal: Withdrawal | None = None
+    redemption: Redemption | None = None
+    payout: PayoutOrder | None = None
+    reply: Reply | None = None
     not_after: int = 0
 
 
@@ -62,14 +110,34 @@ def known(account: Account | None) -> Account:
     return account
 
 
-def refused(error: PeerError) -> Refused:
+def at_generation(account: Account | None, number: int) -> Account:
+    """Return the account if the device that asks is the one that is served.
+
+    Raises:
+        PeerError: `UNKNOWN_ACCOUNT`, `SUPERSEDED`.
+    """
+    found = known(account)
+    if found.generation != number:
+        raise PeerError(Refusal.SUPERSEDED, DETAILS[Refusal.SUPERSEDED])
+    return found
+
+
+def refused(error: PeerError, *, lasting: bool = False) -> Refused:
     """Return the state that tells of `error`."""
-    return Refused(error.refusal.value, error.detail)
+    return Refused(error.refusal.value, error.detail, lasting=lasting)
 
 
-def contradicted(event: Contradicted) -> Refused:
+def already_spent(evidence: tuple[Evidence, ...]) -> Refused:
+    """Return the state that tells that coins are spent. It need not be stored: nothing is ever unspent again."""
+    return Refused(Refusal.ALREADY_SPENT.value, DETAILS[Refusal.ALREADY_SPENT], evidence)
+
+
+def contradicted(event: Contradicted, *, lasting: bool = False) -> Refused:
     """Return the state that tells of what the books say."""
-    return Refused(event.conflict.refusal, DETAILS.get(event.conflict.refusal, ""))
+    conflict = event.conflict
+    if conflict.refusal == Refusal.ALREADY_SPENT:
+        return already_spent(conflict.evidence)
+    return Refused(conflict.refusal, DETAILS.get(conflict.refusal, ""), conflict.evidence, lasting)
 
 
 DETAILS: Final = {
@@ -79,4 +147,8 @@ DETAILS: Final = {
     Refusal.REQUEST_EXPIRED.value: "the request's deadline has passed",
     Refusal.ACCOUNT_EXISTS.value: "this key has an account already",
     Refusal.INVALID_INVITATION.value: "the invitation was used",
+    Refusal.SUPERSEDED.value: "another device has taken over this account",
+    Refusal.ALREADY_SPENT.value: "coins were spent before, as their holders' signatures show",
+    Refusal.REDEMPTION_CAPPED.value: "an account never redeems more than it has withdrawn",
+    Refusal.NO_DESTINATION.value: "the bank's operator has entered no account to pay out to",
 }

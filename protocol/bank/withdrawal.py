@@ -1,26 +1,36 @@
 """Withdrawal at the bank: check, sign blindly, debit; nothing leaves before the debit is durable."""
 
-import hashlib
-from collections import defaultdict
 from typing import Final, TypeAlias
 
-from ..blind_rsa import check_blinded
 from ..errors import IllegalTransition, PeerError
 from ..keyset import KeyRing
-from ..machine import Effect, Event, State, arrows
-from ..messages import BlindedCoin, WithdrawAnswer, WithdrawRequest
+from ..machine import Event, State, arrows
+from ..messages import WithdrawAnswer, WithdrawRequest
 from ..refusals import Refusal
-from .desk import Account, Committed, Contradicted, New, Post, Refused, contradicted, known, refused
-from .ledger import withdrawal_entries
+from .coins import Minting, check_minting, check_number
+from .desk import (
+    Account,
+    Committed,
+    Contradicted,
+    New,
+    Post,
+    Refused,
+    SignBlinded,
+    Signed,
+    SignerRefused,
+    at_generation,
+    contradicted,
+    refused,
+)
+from .ledger import Generation, Withdrawal, withdrawal_entries
 
 
 class Signing(State, frozen=True):
     """The account seems to hold enough; the signer is at work."""
 
-    account: int
-    currency: str
-    coins: tuple[BlindedCoin, ...]
-    totals: dict[bytes, int]
+    account: Account
+    request: WithdrawRequest
+    minting: Minting
     commission: int
     deadline: int
 
@@ -42,25 +52,6 @@ class Asked(Event, frozen=True):
     ring: KeyRing
     now: int
     deadline: int
-
-
-class Signed(Event, frozen=True):
-    """The signer's answer, in the order asked."""
-
-    signatures: tuple[bytes, ...]
-
-
-class SignerRefused(Event, frozen=True):
-    """The signer will not sign one of the values."""
-
-    refusal: Refusal
-    detail: str
-
-
-class SignBlinded(Effect, frozen=True):
-    """Sign these with the private keys of their denominations."""
-
-    coins: tuple[BlindedCoin, ...]
 
 
 WithdrawalState: TypeAlias = New | Signing | Posting | Granted | Refused
@@ -88,7 +79,7 @@ def step(state: WithdrawalState, event: WithdrawalEvent) -> tuple[WithdrawalStat
                 signing = _check(event)
             except PeerError as error:
                 return refused(error), ()
-            return signing, (SignBlinded(signing.coins),)
+            return signing, (SignBlinded(signing.minting.coins),)
         case Signing(), Signed():
             return Posting(), (_post(state, event.signatures),)
         case Signing(), SignerRefused():
@@ -102,33 +93,25 @@ def step(state: WithdrawalState, event: WithdrawalEvent) -> tuple[WithdrawalStat
 
 
 def _check(event: Asked) -> Signing:
-    ring, coins = event.ring, event.request.coins
-    if len(coins) > ring.keyset.limits.max_coins:
-        raise PeerError(Refusal.MALFORMED, f"more than {ring.keyset.limits.max_coins} coins in one request")
-    account = known(event.account)
-    totals: defaultdict[bytes, int] = defaultdict(int)
-    for coin in coins:
-        denomination = ring.mintable(coin.denomination, event.now)
-        if denomination.currency != account.currency:
-            raise PeerError(Refusal.WRONG_CURRENCY, f"the account is in {account.currency}")
-        totals[coin.denomination] += denomination.value
-    for coin in coins:
-        check_blinded(ring.key(coin.denomination), coin.blinded)
-    if len({coin.blinded for coin in coins}) != len(coins):
-        raise PeerError(Refusal.BLINDED_VALUE_REUSED, "a blinded value stands twice in the request")
-    amount = sum(totals.values())
-    commission = ring.keyset.withdrawal_commission.charge(amount)
-    if event.request.commission != commission:
-        raise PeerError(Refusal.COMMISSION_CHANGED, f"the commission is {commission}, not {event.request.commission}")
-    if event.balance < amount + commission:
+    ring, request = event.ring, event.request
+    check_number(request.coins, ring)
+    account = at_generation(event.account, request.generation)
+    minting = check_minting(request.coins, account.currency, ring, event.now)
+    commission = ring.keyset.tariff.withdrawal.charge(minting.amount)
+    if request.commission != commission:
+        raise PeerError(Refusal.COMMISSION_CHANGED, f"the commission is {commission}, not {request.commission}")
+    if event.balance < minting.amount + commission:
         raise PeerError(Refusal.INSUFFICIENT_FUNDS, "the account does not hold the amount and its commission")
-    return Signing(account.number, account.currency, coins, dict(totals), commission, event.deadline)
+    return Signing(account, request, minting, commission, event.deadline)
 
 
 def _post(state: Signing, signatures: tuple[bytes, ...]) -> Post:
+    account, minting = state.account, state.minting
     return Post(
-        body=WithdrawAnswer(signatures, sum(state.totals.values()), state.commission).encode(),
-        entries=withdrawal_entries(state.account, state.currency, state.totals, state.commission),
-        issued=tuple((coin.denomination, hashlib.sha256(coin.blinded).digest()) for coin in state.coins),
+        body=WithdrawAnswer(minting.signed(signatures), minting.amount, state.commission).encode(),
+        entries=withdrawal_entries(account.number, account.currency, minting.totals, state.commission),
+        issued=minting.issued,
+        generation=Generation(account.number, state.request.generation),
+        withdrawal=Withdrawal(account.number, minting.amount, state.request.settled),
         not_after=state.deadline,
     )

@@ -76,8 +76,9 @@ def open_payreq(signed: Signed, shop: Shop, keyset: Keyset, now: int) -> Payreq:
 
     Raises:
         PeerError: `MALFORMED`, `BAD_SIGNATURE`, `WRONG_BANK`, `WRONG_MERCHANT`, `WRONG_CURRENCY`; `SALE_EXPIRED`;
-            `FOREIGN_KEYSET` if merchant and wallet see different keysets of the bank: one of them is shown
-            keys that others are not.
+            `FOREIGN_KEYSET` if the merchant sees a keyset of the bank that is neither the wallet's nor in its chain:
+            one of them is shown keys that others are not. (An older one is no sign of that; a newer one is for the
+            caller to fetch first.)
     """
     payreq = Payreq.decode(signed.check(shop.certificate.key, Domain.PAYREQ))
     if payreq.bank != keyset.bank:
@@ -86,7 +87,7 @@ def open_payreq(signed: Signed, shop: Shop, keyset: Keyset, now: int) -> Payreq:
         raise PeerError(Refusal.WRONG_MERCHANT, "the payment request names another account than the certificate")
     if payreq.currency != shop.certificate.currency:
         raise PeerError(Refusal.WRONG_CURRENCY, "the payment request names another currency than the certificate")
-    if payreq.keyset != keyset.hash:
+    if payreq.keyset not in (keyset.hash, *keyset.chain):
         raise PeerError(Refusal.FOREIGN_KEYSET, "the merchant sees another keyset of the bank than this wallet")
     if not now < payreq.expires <= payreq.deposit_before:
         raise PeerError(Refusal.SALE_EXPIRED, "the payment request has expired")

@@ -13,6 +13,7 @@ from ..codec import Bytes32
 from ..errors import IllegalTransition
 from ..machine import STAY, Effect, Event, Jitter, Overdue, Send, State, WakeAt, arrows, backoff
 from ..refusals import Refusal
+from .purse import ReleaseCoins, ReserveCoins, SetCoinsAside, SpendCoins, VoidDigest
 
 PAY: Final = "pay"
 INQUIRE: Final = "verdict"
@@ -96,10 +97,16 @@ class Released(State, frozen=True):
 
 
 class Disputed(State, frozen=True):
-    """The bank says that coins were spent and shows no valid evidence: they are set aside, its verdict is kept."""
+    """The bank says that coins were spent without valid evidence, or gives no verdict: the coins are set aside.
+
+    What it said is kept: its `verdict`, or else its sealed `answer` to the inquiry, which refuses for the reason in
+    `detail`.
+    """
 
     payment: Payment
     verdict: bytes
+    answer: bytes = b""
+    detail: str = ""
 
 
 class Begin(Event, frozen=True):
@@ -137,32 +144,16 @@ class RefusalByMerchant(Event, frozen=True):
     detail: str
 
 
-class ReserveCoins(Effect, frozen=True):
-    """These free coins are spoken for."""
+class InquiryRefused(Event, frozen=True):
+    """The bank refuses for good to say what became of the payment; `answer` is its sealed answer."""
 
-    serials: tuple[bytes, ...]
-
-
-class SpendCoins(Effect, frozen=True):
-    """These coins are spent."""
-
-    serials: tuple[bytes, ...]
-
-
-class ReleaseCoins(Effect, frozen=True):
-    """These coins are free again."""
-
-    serials: tuple[bytes, ...]
-
-
-class SetCoinsAside(Effect, frozen=True):
-    """These coins are neither spent nor free until the dispute with the bank is settled."""
-
-    serials: tuple[bytes, ...]
+    answer: bytes
+    refusal: str
+    detail: str
 
 
 PaymentState: TypeAlias = New | Paying | Waiting | Asking | Unreceipted | Paid | Refused | Released | Disputed
-PaymentEvent: TypeAlias = Begin | Overdue | ReceiptArrived | RefusalByBank | RefusalByMerchant
+PaymentEvent: TypeAlias = Begin | Overdue | ReceiptArrived | RefusalByBank | RefusalByMerchant | InquiryRefused
 Effects: TypeAlias = tuple[Effect, ...]
 
 TRANSITIONS: Final = arrows(
@@ -174,9 +165,14 @@ TRANSITIONS: Final = arrows(
     ([Waiting, Asking], [RefusalByMerchant], STAY),
     ([Paying, Waiting, Asking], [ReceiptArrived], [Paid, Unreceipted]),
     ([Unreceipted], [Overdue, ReceiptArrived], [Unreceipted, Paid]),
-    ([Unreceipted], [RefusalByBank, RefusalByMerchant], STAY),
+    ([Unreceipted], [RefusalByBank, RefusalByMerchant, InquiryRefused], STAY),
     ([Paying, Waiting, Asking], [RefusalByBank], [Refused, Released, Disputed]),
-    ([Paid, Refused, Released, Disputed], [Overdue, ReceiptArrived, RefusalByBank, RefusalByMerchant], STAY),
+    ([Asking], [InquiryRefused], [Disputed]),
+    (
+        [Paid, Refused, Released, Disputed],
+        [Overdue, ReceiptArrived, RefusalByBank, RefusalByMerchant, InquiryRefused],
+        STAY,
+    ),
 )
 
 
@@ -208,10 +204,13 @@ def step(state: PaymentState, event: PaymentEvent) -> tuple[PaymentState, Effect
             return Paid(state.payment.digest, event.verdict, event.receipt), ()
         case Unreceipted(), Overdue():
             return _ask_for_receipt(state, event.now, event.jitter)
-        case Unreceipted(), (ReceiptArrived() | RefusalByBank() | RefusalByMerchant()):
+        case Unreceipted(), (ReceiptArrived() | RefusalByBank() | RefusalByMerchant() | InquiryRefused()):
             return state, ()  # paid is paid, whatever the merchant says
         case ((Paying() | Waiting() | Asking()), RefusalByBank()):
             return _refused(state.payment, event)
+        case Asking(), InquiryRefused(answer=answer):
+            detail = event.detail or event.refusal
+            return Disputed(state.payment, b"", answer, detail), (SetCoinsAside(state.payment.serials),)
         case Paying(), RefusalByMerchant():
             waiting = Waiting(state.payment, event.refusal, event.detail)
             return waiting, (WakeAt(state.payment.deposit_before),)
@@ -219,7 +218,7 @@ def step(state: PaymentState, event: PaymentEvent) -> tuple[PaymentState, Effect
             return state, ()  # the same once more
         case (
             (Paid() | Refused() | Released() | Disputed()),
-            (Overdue() | ReceiptArrived() | RefusalByBank() | RefusalByMerchant()),
+            (Overdue() | ReceiptArrived() | RefusalByBank() | RefusalByMerchant() | InquiryRefused()),
         ):
             return state, ()  # a duplicate, or a late timer
         case _:
@@ -251,8 +250,10 @@ def _ask_for_receipt(state: Unreceipted, now: int, jitter: int) -> tuple[Payment
 def _refused(payment: Payment, event: RefusalByBank) -> tuple[PaymentState, Effects]:
     if not event.proven:
         return Disputed(payment, event.verdict), (SetCoinsAside(payment.serials),)
+    void = VoidDigest(payment.digest)
     if event.refusal == Refusal.PAYMENT_EXPIRED:
-        return Released(payment.digest, event.verdict), (ReleaseCoins(payment.serials),)
+        return Released(payment.digest, event.verdict), (ReleaseCoins(payment.serials), void)
+    spent = tuple(serial for serial in payment.serials if serial in event.spent)
     free = tuple(serial for serial in payment.serials if serial not in event.spent)
-    refused = Refused(payment.digest, event.verdict, event.refusal, len(event.spent))
-    return refused, (SpendCoins(event.spent), ReleaseCoins(free))
+    refused = Refused(payment.digest, event.verdict, event.refusal, len(spent))
+    return refused, (SpendCoins(spent), ReleaseCoins(free), void)

@@ -4,20 +4,19 @@ The request is durable before it is sent and is repeated, the same bytes, until 
 each signature has verified (`unblind`). Secrets are derived from the seed, so none stands in a state.
 """
 
-from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 
-from ..blind_rsa import blind, blinding_factor, finalize
 from ..codec import Bytes32
-from ..coins import SALT_BYTES, Coin, message_of
+from ..coins import Coin
 from ..derivation import Root
-from ..errors import IllegalTransition, PeerError
+from ..errors import IllegalTransition
 from ..keyset import KeyRing
 from ..machine import STAY, Effect, Event, Jitter, Overdue, Send, State, WakeAt, arrows, backoff
-from ..messages import BlindedCoin, WithdrawAnswer, WithdrawRequest
-from ..signatures import public_key
+from ..messages import WithdrawAnswer
+from .outputs import unblind_outputs
+from .purse import KeepCoins
 
 KIND: Final = "withdraw"
 
@@ -94,13 +93,6 @@ class RefusalArrived(Event, frozen=True):
     detail: str
 
 
-class KeepCoins(Effect, frozen=True):
-    """Store these coins of a request, each derived at its index, as free to spend."""
-
-    request_id: bytes
-    coins: tuple[tuple[int, Coin], ...]
-
-
 WithdrawalState: TypeAlias = New | Requested | Issued | Refused | Disputed
 WithdrawalEvent: TypeAlias = Begin | Overdue | CoinsVerified | AnswerWrong | RefusalArrived
 Effects: TypeAlias = tuple[Effect, ...]
@@ -154,29 +146,6 @@ def _send(state: Requested, now: int, jitter: int) -> tuple[Requested, Effects]:
     return msgspec.structs.replace(state, attempts=state.attempts + 1), (send, wake)
 
 
-def _blind_coin(root: Root, ring: KeyRing, request_id: bytes, index: int, denomination: bytes) -> tuple[bytes, int]:
-    """Return blinded message and inverse of the coin at `index`; derived, so the same each time."""
-    key = ring.key(denomination)
-    message = message_of(denomination, public_key(root.coin(request_id, index)))
-    factor = blinding_factor(key, lambda attempt, length: root.blinding(request_id, index, attempt, length))
-    return blind(key, message, salt=root.pss_salt(request_id, index), r=factor)
-
-
-def write(
-    root: Root, ring: KeyRing, request_id: bytes, denominations: Sequence[bytes], commission: int
-) -> WithdrawRequest:
-    """Return the request for a coin of each of these denominations (ids, 32 bytes each), at this commission.
-
-    Raises:
-        PeerError: `UNKNOWN_DENOMINATION`.
-    """
-    blinded = (
-        BlindedCoin(denomination, _blind_coin(root, ring, request_id, index, denomination)[0])
-        for index, denomination in enumerate(denominations)
-    )
-    return WithdrawRequest(commission, tuple(blinded))
-
-
 def unblind(
     root: Root, ring: KeyRing, state: Requested, answer: WithdrawAnswer, sealed: bytes
 ) -> CoinsVerified | AnswerWrong:
@@ -189,23 +158,7 @@ def unblind(
         answer: what the bank says.
         sealed: the same as it came, kept as evidence if it is wrong.
     """
-    coins, wrong = [], ""
+    coins, wrong = unblind_outputs(root, ring, state.request_id, state.denominations, answer.coins)
     if (answer.amount, answer.commission) != (state.amount, state.commission):
         wrong = f"the bank debited {answer.amount} and {answer.commission}"
-    if len(answer.signatures) != len(state.denominations):
-        wrong = f"{len(answer.signatures)} signatures came for {len(state.denominations)} coins"
-    for index, (denomination, signed) in enumerate(zip(state.denominations, answer.signatures, strict=False)):
-        try:
-            coins.append((index, _finish(root, ring, state.request_id, index, denomination, signed)))
-        except PeerError as error:
-            wrong = f"coin {index}: {error}"
-    return AnswerWrong(sealed, wrong, tuple(coins)) if wrong else CoinsVerified(tuple(coins))
-
-
-def _finish(root: Root, ring: KeyRing, request_id: bytes, index: int, denomination: bytes, signed: bytes) -> Coin:
-    _, inverse = _blind_coin(root, ring, request_id, index, denomination)
-    serial = public_key(root.coin(request_id, index))
-    message = message_of(denomination, serial)
-    return Coin(
-        denomination, serial, finalize(ring.key(denomination), message, signed, inverse, salt_length=SALT_BYTES)
-    )
+    return AnswerWrong(sealed, wrong, coins) if wrong else CoinsVerified(coins)

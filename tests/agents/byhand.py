@@ -10,7 +10,7 @@ from broker.port import Incoming
 from protocol import topics
 from protocol.answer import Answer, open_answer
 from protocol.codec import Message
-from protocol.coins import Coin, spend
+from protocol.coins import Coin, SpentCoin, spend
 from protocol.derivation import Root
 from protocol.envelope import EnvelopeKey, Letter, request_hash, seal, seal_letter
 from protocol.messages import (
@@ -27,6 +27,7 @@ from protocol.messages import (
 )
 from protocol.signatures import Domain, public_key, sign
 from protocol.wallet import withdrawal
+from protocol.wallet.outputs import blind_outputs
 from tests.simulation.clock import HOUR_MS
 from tests.world import seed
 
@@ -63,6 +64,7 @@ class Caller:
         self.name = name
         self.seed = key_seed
         self.root = Root(seed(name) * 2)
+        self.generation = 0  # as of every account that was opened for a known key
 
     @property
     def key(self) -> bytes:
@@ -129,9 +131,9 @@ class Caller:
         request_id = request_id or next(_ids).to_bytes(16)
         ids = self.town.ring.current("USD", self.town.clock.now())
         denominations = [ids[value] for value in values]
-        commission = self.town.keyset.withdrawal_commission.charge(sum(values))
-        body = withdrawal.write(self.root, self.town.ring, request_id, denominations, commission)
-        return request_id, denominations, body
+        commission = self.town.keyset.tariff.withdrawal.charge(sum(values))
+        outputs = blind_outputs(self.root, self.town.ring, request_id, denominations)
+        return request_id, denominations, WithdrawRequest(self.generation, commission, outputs, ())
 
     async def withdraw(self, *values: int) -> Purse:
         """Withdraw coins of these values."""
@@ -142,6 +144,12 @@ class Caller:
         event = withdrawal.unblind(self.root, self.town.ring, state, told, b"")
         coins = tuple(coin for _, coin in event.coins)
         return Purse(coins, tuple(self.root.coin(request_id, index) for index in range(len(values))))
+
+    def forged(self, digest: bytes = bytes(32)) -> tuple[SpentCoin, ...]:
+        """A coin that no bank has signed, spent on this digest."""
+        key = seed("key of a forged coin")
+        denomination = self.town.ring.current("USD", self.town.clock.now())[1]
+        return (spend(Coin(denomination, public_key(key), bytes(256)), key, digest),)
 
     # ---------------------------------------------------------------- payments
 

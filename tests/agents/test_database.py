@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.database import Database, NewerSchema
+from agents.database import Database, NewerSchema, OlderSchema
 
 SCHEMA = "CREATE TABLE thing (name TEXT PRIMARY KEY);"
 
@@ -40,3 +40,15 @@ async def test_a_file_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
         pass
     with pytest.raises(NewerSchema, match="later release"):
         Database(tmp_path / "a.db", SCHEMA, 1)
+
+
+async def test_a_file_of_an_earlier_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with Database(path, SCHEMA, 1) as database:
+        await database.set_meta("name", b"value")
+    before = path.read_bytes()
+    with pytest.raises(OlderSchema, match="earlier release"):
+        Database(path, SCHEMA, 2)
+    assert path.read_bytes() == before
+    async with Database(path, SCHEMA, 1) as database:
+        assert await database.meta("name") == b"value"

@@ -88,10 +88,10 @@ async def test_nonsense_inside_a_good_envelope_is_refused_by_the_bank(founded: T
 async def test_nonsense_inside_a_good_envelope_is_refused_by_the_shop(town: Town, kind: str) -> None:
     nobody = Caller(town, "nobody")
     for body in BODIES:
-        asking = nobody.seal(kind, body, to=town.shop._keys.envelope.public)
+        asking = nobody.seal(kind, body, to=town.shop.desk.keys.envelope.public)
         sealed = await nobody.send_to_shop(asking)
         assert sealed is not None
-        assert nobody.open(asking, sealed, town.shop._keys.public).refusal
+        assert nobody.open(asking, sealed, town.shop.desk.keys.public).refusal
     await serve_an_honest_customer(town)
 
 

@@ -43,9 +43,9 @@ def ledger(monkeypatch: pytest.MonkeyPatch, town: Town) -> Ledger:
         return found
 
     monkeypatch.setattr(EnvelopePrivateKey, "open", opened)
-    monkeypatch.setattr("agents.bank.agent.seal_answer", sealed)
-    monkeypatch.setattr("agents.merchant.till.seal_answer", sealed)
-    monkeypatch.setattr("agents.merchant.till.open_answer", heard)
+    monkeypatch.setattr("agents.bank.desks.desk.seal_answer", sealed)
+    monkeypatch.setattr("agents.merchant.desk.seal_answer", sealed)
+    monkeypatch.setattr("agents.merchant.desk.open_answer", heard)
     return known
 
 
@@ -125,7 +125,7 @@ async def test_what_the_bank_knows_of_a_withdrawal_tells_it_nothing_about_a_paym
     assert len(ledger["bank", "withdraw"]) == 4
     assert len(ledger["bank", "parcel"]) >= 4
     assert len(ledger["bank", "verdict"]) == 1
-    shop = all_facts({("shop", "keys"): [town.shop._keys.public]}, "shop", "keys") | {town.shop._keys.public}
+    shop = all_facts({("shop", "keys"): [town.shop.desk.keys.public]}, "shop", "keys") | {town.shop.desk.keys.public}
     assert withdrawn & spent - announced - shop == set()
     assert len(withdrawn) > 20
     assert len(spent) > 20
@@ -188,7 +188,7 @@ async def test_logs_hold_no_serial_no_key_and_no_code(run: Any, town: Town, capl
     _, coins = run
     logged = "\n".join(record.getMessage() for record in caplog.get_records("setup")).lower()
     assert "bank.deposit.posted" in logged, "every level was kept"
-    for secret in (*(serial for serial, _ in coins), town.mint.keys.identity, town.shop._keys.identity):
+    for secret in (*(serial for serial, _ in coins), town.mint.keys.identity, town.shop.desk.keys.identity):
         assert secret.hex()[:16] not in logged
         assert repr(secret)[2:-1].lower() not in logged
     assert CODE.lower() not in logged

@@ -118,6 +118,9 @@ class Town:
         self.shop: MerchantAgent
         self.sales: MerchantStore
         self.shop_number = 0
+        self.shop_banks = [str(self.address)]
+        self.shop_invitations = {BANK: bytes(16)}
+        self.catalog = CATALOG
         self._bank = AsyncExitStack()
         self._shop = AsyncExitStack()
 
@@ -154,18 +157,19 @@ class Town:
     async def start_shop(self, **changes: int) -> None:
         """Open the shop; `changes` are its settings."""
         home = self.folder / "shop"
-        settings = shop_home.Settings(SHOP, str(self.address), BROKER, "presence-of-the-shop", **changes)
+        settings = shop_home.Settings(SHOP, self.shop_banks, BROKER, "presence-of-the-shop", **changes)
         if not home.exists():
             shop_home.create(home, settings, SeededEntropy("shop"))
-            (home / "catalog.toml").write_text(CATALOG)
+            (home / "catalog.toml").write_text(self.catalog)
         keys, catalog = shop_home.keys_of(home), shop_home.catalog_of(home)
         self.sales = await self._shop.enter_async_context(MerchantStore(home / "sales.db"))
         link = self.connect(
             "bookshop-presence", persistent=True, will=Outgoing(topics.status(SHOP), b"gone", retain=True)
         )
         await self._shop.enter_async_context(link)
-        self.shop = MerchantAgent(settings, keys, catalog, self.sales, link, self.clock, self.entropy("till"))
-        await self._shop.enter_async_context(running(self.shop.run(bytes(16))))
+        entropy, invitations = self.entropy("till"), self.shop_invitations
+        self.shop = MerchantAgent(settings, keys, catalog, self.sales, link, self.clock, entropy, invitations)
+        await self._shop.enter_async_context(running(self.shop.run()))
         await asyncio.wait_for(self.shop.ready.wait(), 20)
 
     async def stop_shop(self) -> None:

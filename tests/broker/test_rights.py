@@ -93,12 +93,18 @@ FORBIDDEN_TO_ALL = [
     "ecash/v1/bank/keys",
     "ecash/v1/bank/status",
     "ecash/v1/bank/catalog",
+    "ecash/v1/bank/totals",
     f"ecash/v1/bank/0/withdraw/{ALICE}",
     f"ecash/v1/other/order/{ALICE}",
     f"ecash/v1/other/pay/{ALICE}",
     f"ecash/v1/other/refund/{ALICE}",
     f"ecash/v1/reply/{ALICE}/bank",
     f"ecash/v1/reply/{MALLORY}/bank",
+    f"ecash/v1/inbox/{ALICE}/{ALICE}",
+    f"ecash/v1/inbox/{ALICE}/bank",
+    f"ecash/v1/inbox/{MALLORY}/{ALICE}",
+    f"ecash/v1/inbox/{ALICE}",
+    f"ecash/v1/inbox/{ALICE}/0/{MALLORY}/more",
     f"ecash/v1/bank/deposit/{MALLORY}",
     "ecash/v1/bank",
     "ecash/v1/bank/keys/more",
@@ -120,7 +126,7 @@ async def test_nobody_publishes_in_the_name_of_others(
 
 
 async def test_a_shop_answers_and_announces_in_its_own_name(shop: BrokerUrl, observer: BrokerUrl) -> None:
-    own = [topics.catalog("shop"), topics.status("shop"), f"ecash/v1/reply/{ALICE}/shop"]
+    own = [topics.catalog("shop"), topics.status("shop"), topics.totals("shop"), f"ecash/v1/reply/{ALICE}/shop"]
     async with listening(observer, "observer-0", "ecash/v1/#") as ear, plain(shop, "shop-0") as agent:
         for topic in (*own, topics.keys("shop")):
             await agent.publish(topic, b"said", qos=1)
@@ -133,9 +139,18 @@ async def test_nobody_hears_what_is_for_others(
     broker: Mosquitto, bank: BrokerUrl, shop: BrokerUrl, sentinel: BrokerUrl, user: str, client: str
 ) -> None:
     url = broker.url if user == "anonymous" else shop
-    greedy = ["#", "ecash/v1/#", "+/+/+/+/+", f"ecash/v1/reply/{ALICE}/bank", "ecash/v1/bank/0/+/+"]
+    greedy = [
+        "#",
+        "ecash/v1/#",
+        "+/+/+/+/+",
+        "ecash/v1/inbox/+/+",
+        topics.inboxes("bob0"),
+        f"ecash/v1/reply/{ALICE}/bank",
+        "ecash/v1/bank/0/+/+",
+    ]
     request = topics.bank_request("bank", 0, "withdraw", ALICE)
     order = topics.merchant_request("other", "order", ALICE)
+    gift = topics.inbox("bob0", ALICE)
     async with (
         listening(url, client, *greedy, "$SYS/#", SENTINEL) as mallory,
         listening(bank, "bank-0", topics.bank_requests("bank", 0)) as agent,
@@ -144,6 +159,7 @@ async def test_nobody_hears_what_is_for_others(
     ):
         await alice.publish(request, b"asked", qos=1)
         await alice.publish(order, b"asked", qos=1)
+        await alice.publish(gift, b"given", qos=1)
         assert await heard_until(agent, request) == []
         await agent.publish(f"ecash/v1/reply/{ALICE}/bank", b"answered", qos=1)
         await last.publish(SENTINEL, b"announced", qos=1)
@@ -154,13 +170,34 @@ async def test_nobody_hears_what_is_for_others(
 
 async def test_buyers_hear_their_own_answers_and_what_is_announced(broker: Mosquitto, bank: BrokerUrl) -> None:
     own = f"ecash/v1/reply/{ALICE}/bank"
+    announced = [topics.status("bank"), topics.totals("bank"), topics.keys("bank")]
     async with (
-        listening(broker.url, ALICE, topics.replies(ALICE), topics.keys("bank"), topics.status("bank")) as alice,
+        listening(broker.url, ALICE, topics.replies(ALICE), *announced) as alice,
         plain(bank, "bank-0") as agent,
     ):
-        for topic in (own, topics.status("bank"), topics.keys("bank")):
+        for topic in (own, *announced):
             await agent.publish(topic, b"said", qos=1)
-        assert await heard_until(alice, topics.keys("bank")) == [own, topics.status("bank")]
+        assert await heard_until(alice, announced[-1]) == [own, *announced[:-1]]
+
+
+async def test_wallets_give_to_each_other_under_their_own_ids_and_nobody_else_hears(
+    broker: Mosquitto, sentinel: BrokerUrl, shop: BrokerUrl
+) -> None:
+    given = topics.inbox(ALICE, "bob0")
+    async with (
+        listening(broker.url, ALICE, topics.inboxes(ALICE)) as alice,
+        listening(broker.url, MALLORY, topics.inboxes(ALICE), SENTINEL) as mallory,
+        listening(shop, "shop-0", topics.inboxes(ALICE), SENTINEL) as till,
+        plain(broker.url, "bob0") as bob,
+        plain(sentinel, "sentinel-0") as last,
+    ):
+        await bob.publish(topics.inbox(ALICE, MALLORY), b"in the name of another", qos=1)
+        await bob.publish(topics.inbox(MALLORY, "bob0"), b"for another", qos=1)
+        await bob.publish(given, b"given", qos=1)
+        assert await heard_until(alice, given) == []
+        await last.publish(SENTINEL, b"announced", qos=1)
+        for ear in (mallory, till):
+            assert await heard_until(ear, SENTINEL) == []
 
 
 @pytest.mark.parametrize("client", ["a/b", "alice0/bank", "+", "#"])
@@ -172,7 +209,13 @@ async def test_a_client_id_that_is_none_of_ours_makes_no_topic_of_ours(
         plain(broker.url, client) as mallory,
         plain(sentinel, "sentinel-0") as last,
     ):
-        for base in ("ecash/v1/bank/0/withdraw", "ecash/v1/shop/order", "ecash/v1/reply", "ecash/v1/bank"):
+        for base in (
+            "ecash/v1/bank/0/withdraw",
+            "ecash/v1/shop/order",
+            "ecash/v1/reply",
+            "ecash/v1/inbox/bob0",
+            "ecash/v1/bank",
+        ):
             for tail in (client, "alice0", "alice0/bank"):
                 with contextlib.suppress(ValueError):  # wildcards do not leave this client
                     await mallory.publish(f"{base}/{tail}", b"forged", qos=1)

@@ -49,6 +49,12 @@ class AccountsConformance(BooksFixtures):
         assert list(map(refusal_of, outcomes)) == ["Posted"] + [Refusal.ACCOUNT_EXISTS] * 4
         assert await books.account_by_invitation(h("i1")) == opened[1]
 
+    async def test_a_claim_with_no_key_is_the_callers_fault(self, books: Books) -> None:
+        bob = await books.open_account("client", "bob", "Bob", "EUR", b"", h("invitation"))
+        with pytest.raises(OurError):
+            await books.post(request(claim=Claim(bob.number, b"short")))
+        assert await books.account_by_invitation(h("invitation")) == bob
+
     async def test_a_name_is_given_once_for_each_kind(self, books: Books) -> None:
         await books.open_account("client", "x", "X", "EUR", h("1"), b"")
         await books.open_account("merchant", "x", "X", "EUR", h("2"), b"")

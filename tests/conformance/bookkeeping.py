@@ -8,13 +8,28 @@ from typing import Any, Final
 import pytest
 
 from agents.bank.audit import audit
-from agents.bank.store import Books
+from agents.bank.store import Books, DestinationRow
 from protocol.bank.desk import Account
-from protocol.bank.ledger import Conflict, Outcome, Payment, Posting, Spending, deposit_entries, withdrawal_entries
+from protocol.bank.ledger import (
+    Conflict,
+    Outcome,
+    Payment,
+    PayoutOrder,
+    Posting,
+    Redemption,
+    Reply,
+    Spending,
+    Withdrawal,
+    deposit_entries,
+    exchange_entries,
+    payout_entries,
+    withdrawal_entries,
+)
 from protocol.messages import Signed, Verdict
 from protocol.signatures import Domain
 
 IDENTITY: Final = bytes(32)
+"""The bank's private key."""
 VALUES: Final = {8: hashlib.sha256(b"eight").digest(), 2: hashlib.sha256(b"two").digest()}
 DENOMINATIONS: Final = {key: (value, "EUR") for value, key in VALUES.items()}
 _fresh = itertools.count()
@@ -38,7 +53,11 @@ def h(text: str) -> bytes:
 
 
 def coin(name: str, value: int = 8) -> Spending:
-    return Spending(VALUES[value], h(name), h(name) * 2)
+    return spent_coin(h(name), value)
+
+
+def spent_coin(serial: bytes, value: int = 8) -> Spending:
+    return Spending(VALUES[value], serial, serial * 2)
 
 
 def request(kind: str = "account", name: str = "", **parts: Any) -> Posting:
@@ -48,13 +67,70 @@ def request(kind: str = "account", name: str = "", **parts: Any) -> Posting:
     return Posting(kind=kind, request_id=h(name)[:16], **fields)
 
 
-def withdrawal(account: int, *blinded: str, value: int = 8, commission: int = 1, **parts: Any) -> Posting:
+def withdrawal(
+    account: int, *blinded: str, value: int = 8, commission: int = 1, settled: tuple[str, ...] = (), **parts: Any
+) -> Posting:
+    """A withdrawal of coins of one value; `settled` names requests."""
+    amount = value * len(blinded)
     return request(
         "withdraw",
-        entries=withdrawal_entries(account, "EUR", {VALUES[value]: value * len(blinded)}, commission),
+        entries=withdrawal_entries(account, "EUR", {VALUES[value]: amount}, commission),
         issued=tuple((VALUES[value], h(text)) for text in blinded),
+        **{"withdrawal": Withdrawal(account, amount, tuple(h(name)[:16] for name in settled))} | parts,
+    )
+
+
+def exchange(*coins: Spending, into: tuple[str, ...] = (), value: int = 2, on: str = "e", **parts: Any) -> Posting:
+    """Coins for blinded ones of one value; what these are worth less is the commission."""
+    spent = _totals(coins)
+    issued = {VALUES[value]: value * len(into)}
+    commission = sum(spent.values()) - sum(issued.values())
+    return request(
+        "exchange",
+        entries=exchange_entries("EUR", spent, issued, commission),
+        issued=tuple((VALUES[value], h(text)) for text in into),
+        spent=coins,
+        spent_on=h(on),
         **parts,
     )
+
+
+def refund(account: int, *blinded: str, ticket: str = "", **parts: Any) -> Posting:
+    """An account pays for the blinded coins of a ticket, which gets its answer."""
+    ticket = ticket or f"ticket {next(_fresh)}"
+    reply = Reply(h(ticket)[:16], h(ticket), ticket.encode())
+    issued = tuple((VALUES[8], h(text)) for text in blinded)
+    entries = withdrawal_entries(account, "EUR", {VALUES[8]: 8 * len(blinded)}, 1)
+    return request("refund", entries=entries, issued=issued, **{"reply": reply} | parts)
+
+
+def redemption(
+    account: int, *coins: Spending, on: str = "r", commission: int = 1, revoked: int = 0, before: int = 0, **parts: Any
+) -> Posting:
+    spent = _totals(coins)
+    return request(
+        "redeem",
+        entries=deposit_entries(account, "EUR", spent, commission),
+        spent=coins,
+        spent_on=h(on),
+        redemption=Redemption(account, sum(spent.values()), revoked, before),
+        **parts,
+    )
+
+
+def payout(account: int, amount: int, commission: int = 1, **parts: Any) -> Posting:
+    order = PayoutOrder(account, amount, commission)
+    return request("payout", entries=payout_entries(account, "EUR", amount, commission), payout=order, **parts)
+
+
+DESTINATION: Final = DestinationRow("021000021", "12345678", "checking", "The Shop")
+
+
+def _totals(coins: tuple[Spending, ...]) -> dict[bytes, int]:
+    totals: dict[bytes, int] = {}
+    for spending in coins:
+        totals[spending.denomination] = totals.get(spending.denomination, 0) + DENOMINATIONS[spending.denomination][0]
+    return totals
 
 
 def payment(account: int, name: str, amount: int, refusal: str = "", payment_id: str = "") -> Payment:
@@ -65,13 +141,12 @@ def payment(account: int, name: str, amount: int, refusal: str = "", payment_id:
 
 
 def deposit(account: int, name: str, /, *coins: Spending, payment_id: str = "", **parts: Any) -> Posting:
-    totals: dict[bytes, int] = {}
-    for spending in coins:
-        totals[spending.denomination] = totals.get(spending.denomination, 0) + DENOMINATIONS[spending.denomination][0]
+    totals = _totals(coins)
     return request(
         "deposit",
         entries=deposit_entries(account, "EUR", totals, 1),
         spent=coins,
+        spent_on=h(name),
         payment=payment(account, name, sum(totals.values()), payment_id=payment_id),
         **parts,
     )

@@ -10,8 +10,21 @@ from typing import Any
 
 import pytest
 
-from agents.bank.store import Books, BooksUnavailable
-from protocol.bank.ledger import Claim, Conflict, Entry, Posted, Posting, Repeated
+from agents.bank.store import Books, BooksUnavailable, MintedRow
+from protocol.bank.ledger import (
+    Claim,
+    Conflict,
+    Entry,
+    Generation,
+    PayoutOrder,
+    Posted,
+    Posting,
+    Redemption,
+    Repeated,
+    Reply,
+    Withdrawal,
+    coins_ledger,
+)
 from protocol.coins import Evidence
 from protocol.errors import OurError
 from protocol.refusals import Refusal
@@ -22,6 +35,7 @@ from tests.conformance.bookkeeping import (
     OpenBooks,
     coin,
     deposit,
+    exchange,
     faults,
     h,
     payment,
@@ -88,12 +102,21 @@ class BooksConformance(BooksFixtures):
             request(entries=(Entry("commission/EUR", 5),)),
             request(entries=(Entry("commission/EUR", 5), Entry("cash/EUR", -4))),
             request(spent=(coin("a"),)),
+            request(reply=Reply(h("itself")[:16], h("another"), b""), name="itself"),
+            request(generation=Generation(9999, 0)),
+            request(withdrawal=Withdrawal(9999, 8)),
+            request(redemption=Redemption(9999, 8)),
+            request(payout=PayoutOrder(9999, 8, 0)),
             request(issued=((VALUES[8], h("a")), (VALUES[8], h("a")))),
             request(payment=payment(9999, "p", 8)),
             request(entries=(Entry("commission/EUR", 2**70), Entry("cash/EUR", -(2**70)))),
             request(request_hash=b"short"),
         ],
-        ids=["one-sided", "unbalanced", "spent on nothing", "issued twice", "no such account", "too large", "size"],
+        ids=[
+            *("one-sided", "unbalanced", "spent on nothing", "answered twice", "nobody's generation"),
+            *("nobody's withdrawal", "nobody's redemption", "nobody's payout"),
+            *("issued twice", "no such account", "too large", "size"),
+        ],
     )
     async def test_a_posting_that_contradicts_itself_is_the_callers_fault(self, books: Books, posting: Posting) -> None:
         good = request()
@@ -187,6 +210,18 @@ class BooksConformance(BooksFixtures):
         assert refusal_of(await books.post(deposit(shop, "s", d))) == "Posted"
         assert not await faults(books)
 
+    async def test_of_many_coins_the_spent_ones_are_told_with_evidence_in_their_order(
+        self, books: Books, shop: int
+    ) -> None:
+        a, c = coin("a"), coin("c")
+        await books.post(deposit(shop, "p", a))
+        await books.post(deposit(shop, "q", c))
+        asked = [(VALUES[8], h(name)) for name in "dcba"]
+        exhibits = (Evidence(VALUES[8], c.serial, h("q"), c.spend), Evidence(VALUES[8], a.serial, h("p"), a.spend))
+        assert await books.spent(asked) == exhibits
+        assert await books.spent([(VALUES[2], h("a")), (VALUES[8], h("b"))]) == ()
+        assert await books.spent([]) == ()
+
     async def test_one_serial_under_two_denominations_is_two_coins(self, books: Books, shop: int) -> None:
         client = await books.account_by_key(h("alice's key"))
         assert client is not None
@@ -217,6 +252,30 @@ class BooksConformance(BooksFixtures):
         postings = [deposit(shop, f"p{i}", coin(f"c{i}"), payment_id="sale") for i in range(10)]
         outcomes = await asyncio.gather(*map(books.post, postings))
         assert sorted(map(refusal_of, outcomes)) == ["Posted"] + [Refusal.ALREADY_PAID] * 9
+        assert not await faults(books)
+
+    # ------------------------------------------------------------ forged coins
+
+    async def test_no_more_coins_of_a_denomination_come_back_than_were_signed(self, books: Books, shop: int) -> None:
+        names = [f"genuine or not {i}" for i in range(19)]
+        assert refusal_of(await books.post(deposit(shop, "p", *map(coin, names)))) == "Posted"
+        overdrawn = Conflict(Refusal.KEY_OVERDRAWN, overdrawn=VALUES[8])
+        assert await books.post(deposit(shop, "q", coin("a"), coin("b"))) == overdrawn
+        assert await books.post(exchange(coin("a"), coin("b"), into=("u",))) == overdrawn
+        assert refusal_of(await books.post(deposit(shop, "q", coin("a")))) == "Posted"
+        assert await books.post(deposit(shop, "r", coin("c"))) == overdrawn
+        assert await books.balance(shop) == 20 * 8 - 2
+        assert not await faults(books)
+
+    async def test_a_coin_that_was_never_signed_pays_nothing_beside_good_ones(self, books: Books, shop: int) -> None:
+        outcome = await books.post(deposit(shop, "p", coin("a"), coin("b", 2)))
+        assert outcome == Conflict(Refusal.KEY_OVERDRAWN, overdrawn=VALUES[2])
+        assert await books.balance(shop) == 0
+        assert not await faults(books)
+
+    async def test_deposits_at_once_cannot_overdraw_a_key_together(self, books: Books, shop: int) -> None:
+        outcomes = await asyncio.gather(*(books.post(deposit(shop, f"p{i}", coin(f"c{i}"))) for i in range(50)))
+        assert sorted(map(refusal_of, outcomes)) == ["Posted"] * 20 + [Refusal.KEY_OVERDRAWN] * 30
         assert not await faults(books)
 
     # ------------------------------------------------------------ inquiries
@@ -286,45 +345,72 @@ class BooksConformance(BooksFixtures):
         assert await books.balance(client.number) == balance - 9
         assert not await faults(books)
 
+    # ------------------------------------------------------------ exchanges
+
+    async def test_an_exchange_spends_and_issues_at_once(self, books: Books, shop: int) -> None:
+        assert refusal_of(await books.post(exchange(coin("a"), into=("u", "v", "w")))) == "Posted"
+        again = await books.post(deposit(shop, "p", coin("a")))
+        assert again == Conflict(Refusal.ALREADY_SPENT, (Evidence(VALUES[8], h("a"), h("e"), h("a") * 2),))
+        assert await books.post(exchange(coin("b"), into=("x", "w"))) == Conflict(Refusal.BLINDED_VALUE_REUSED)
+        assert refusal_of(await books.post(deposit(shop, "p", coin("b")))) == "Posted"
+        assert not await faults(books)
+
+    async def test_coins_are_spent_on_the_payment_of_the_posting_or_on_none(self, books: Books, shop: int) -> None:
+        for bad in (
+            request(spent=(coin("a"),), spent_on=h("q"), payment=payment(shop, "p", 8)),
+            request(spent=(coin("a"),), spent_on=h("p"), payment=payment(shop, "p", 8, Refusal.BAD_COIN)),
+        ):
+            with pytest.raises(OurError, match="not spent on the posting's payment"):
+                await books.post(bad)
+
+    async def test_what_was_minted_and_spent_is_counted(self, books: Books, shop: int) -> None:
+        await books.post(exchange(coin("a"), coin("b"), into=("u", "v", "w")))
+        await books.post(deposit(shop, "p", coin("c")))
+        journal = max(row.id for row in (await books.snapshot()).journal)
+        counted = sorted([MintedRow(VALUES[8], 20, 3), MintedRow(VALUES[2], 3, 0)])
+        assert await books.minted() == (journal, counted)
+        assert await books.last_entry() == journal
+
+    async def test_nothing_is_minted_in_new_books(self, books: Books) -> None:
+        assert await books.minted() == (0, [])
+        assert await books.last_entry() == 0
+
     # ------------------------------------------------------------ the order of the refusals
 
-    async def test_of_several_conflicts_the_first_in_the_table_is_told(
+    async def test_of_two_conflicts_the_first_in_the_order_is_told(
         self, books: Books, clock: ManualClock, shop: int
     ) -> None:
         invited = await books.open_account("client", "bob", "Bob", "EUR", b"", h("bob's invitation"))
         unclaimed = await books.open_account("client", "carol", "Carol", "EUR", b"", h("carol's invitation"))
         await books.post(request(claim=Claim(invited.number, h("bob's key"))))
-        client = await books.account_by_key(h("alice's key"))
-        assert client is not None
         await books.post(request(name="known"))
         paid = deposit(shop, "p", coin("a"), payment_id="sale")
         await books.post(paid)
         assert paid.payment is not None
-        bad: dict[str, Any] = {
-            "name": "known",
-            "request_hash": h("another"),
-            "not_after": clock.now,
-            "payment": paid.payment,
-            "spent": (coin("a"),),
-            "claim": Claim(invited.number, h("alice's key")),
-            "issued": ((VALUES[8], h("in circulation 1")),),
-            "entries": (Entry(f"account/{client.number}", -10_000), Entry("cash/EUR", 10_000)),
-        }
-        cures: list[tuple[Conflict, dict[str, Any]]] = [
-            (Conflict(Refusal.REQUEST_ID_REUSED), {"name": "", "request_hash": h("another")}),
-            (Conflict(Refusal.PAYMENT_EXPIRED), {"not_after": 0}),
-            (Conflict("", verdict=paid.payment.verdict), {"payment": payment(shop, "q", 8, payment_id="sale")}),
-            (Conflict(Refusal.ALREADY_PAID), {"payment": payment(shop, "q", 8)}),
+        order: list[tuple[Conflict, dict[str, Any]]] = [
+            (Conflict(Refusal.REQUEST_ID_REUSED), {"name": "known", "request_hash": h("another")}),
+            (Conflict(Refusal.REQUEST_EXPIRED), {"not_after": clock.now}),
+            (Conflict(Refusal.SUPERSEDED), {"generation": Generation(shop, 1)}),
+            (Conflict("", verdict=paid.payment.verdict), {"payment": paid.payment, "spent_on": h("p")}),
+            (Conflict(Refusal.ALREADY_PAID), {"payment": payment(shop, "q", 8, "", "sale"), "spent_on": h("q")}),
             (
                 Conflict(Refusal.ALREADY_SPENT, (Evidence(VALUES[8], h("a"), h("p"), h("a") * 2),)),
-                {"spent": (coin("b"),)},
+                {"spent": (coin("a"),)},
             ),
-            (Conflict(Refusal.INVALID_INVITATION), {"claim": Claim(unclaimed.number, h("alice's key"))}),
-            (Conflict(Refusal.ACCOUNT_EXISTS), {"claim": Claim(unclaimed.number, h("carol's key"))}),
-            (Conflict(Refusal.BLINDED_VALUE_REUSED), {"issued": ()}),
-            (Conflict(Refusal.INSUFFICIENT_FUNDS), {"entries": ()}),
+            (Conflict(Refusal.INVALID_INVITATION), {"claim": Claim(invited.number, h("alice's key"))}),
+            (Conflict(Refusal.ACCOUNT_EXISTS), {"claim": Claim(unclaimed.number, h("alice's key"))}),
+            (Conflict(Refusal.BLINDED_VALUE_REUSED), {"issued": ((VALUES[8], h("in circulation 1")),)}),
+            (Conflict(Refusal.REQUEST_ID_REUSED), {"reply": Reply(h("known")[:16], h("known"), b"")}),
+            (Conflict(Refusal.REDEMPTION_CAPPED), {"redemption": Redemption(shop, 1)}),
+            (Conflict(Refusal.NO_DESTINATION), {"payout": PayoutOrder(shop, 1, 0)}),
+            (
+                Conflict(Refusal.KEY_OVERDRAWN, overdrawn=VALUES[2]),
+                {"entries": (Entry(f"account/{shop}", -98), Entry(coins_ledger(VALUES[2]), -1), Entry("cash/EUR", 99))},
+            ),
+            (Conflict(Refusal.INSUFFICIENT_FUNDS), {"entries": (Entry(f"account/{shop}", -99), Entry("cash/EUR", 99))}),
         ]
-        for conflict, cure in cures:
-            assert await books.post(request("deposit", **bad)) == conflict
-            bad |= cure
-        assert refusal_of(await books.post(request("deposit", **bad))) == "Posted"
+        for (conflict, bad), (_, worse) in itertools.combinations_with_replacement(order, 2):
+            parts = {"spent_on": h("elsewhere")} | worse | bad
+            late = "payment" in parts and conflict == Conflict(Refusal.REQUEST_EXPIRED)
+            expected = Conflict(Refusal.PAYMENT_EXPIRED) if late else conflict
+            assert await books.post(request("deposit", **parts)) == expected, (bad, worse)

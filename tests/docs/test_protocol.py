@@ -1,6 +1,7 @@
 """The specification is complete, and its generated parts are current."""
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
@@ -11,17 +12,23 @@ from typing import Final
 import pytest
 
 import protocol
+from agents.client import store
+from agents.client.recover import GAP
 from docs import generate
 from docs.fields import MEANINGS
-from protocol.bank.deposit import Examined
+from protocol.bank import ledger
+from protocol.derivation import Root
+from protocol.keyset import KeyRing, Tariff
+from protocol.messages import MAX_SETTLED
+from protocol.payout import MAX_PAYOUTS, PayoutStatus
+from protocol.recovery import KEPT_WITHDRAWALS, MAX_SPENDINGS
 from protocol.refusals import TABLE, Advice, Refusal
 from protocol.signatures import Domain
 from protocol.topics import BANK_KINDS, MERCHANT_KINDS
+from protocol.wallet.refund import MARGIN_MS
 from tests.shapes import fields, message_types
 
 PAGE: Final = generate.PAGE.read_text("utf-8")
-INTERNAL: Final = {Examined}
-"""Messages that stay inside the bank."""
 
 
 def modules() -> Iterator[ModuleType]:
@@ -65,8 +72,6 @@ def test_every_arrow_to_another_state_is_drawn() -> None:
 
 def test_every_message_stands_in_the_page_with_its_fields() -> None:
     for kind in message_types():
-        if kind in INTERNAL:
-            continue
         described = generate.fields_of(kind)
         assert described in PAGE, kind
         for number, field in enumerate(fields(kind)):
@@ -102,10 +107,12 @@ def test_every_form_of_topic_and_every_kind_stands_in_the_page() -> None:
     for form in (
         "ecash/v1/<bank>/keys",
         "ecash/v1/<name>/status",
+        "ecash/v1/<bank>/totals",
         "ecash/v1/<merchant>/catalog",
         "ecash/v1/<bank>/<lane>/<kind>/<client>",
         "ecash/v1/<merchant>/<kind>/<client>",
         "ecash/v1/reply/<client>/<sender>",
+        "ecash/v1/inbox/<client>/<sender>",
     ):
         assert f"| `{form}` |" in PAGE
     for kind in BANK_KINDS | MERCHANT_KINDS:
@@ -138,3 +145,73 @@ def test_every_label_that_the_code_hashes_or_derives_with_stands_in_the_page() -
     assert r"ecash/v1 parcel\0" in labels
     for label in labels:
         assert f'"{label}"' in PAGE, label
+
+
+def section(number: str) -> str:
+    """The text of one section, its subsections included, in one line."""
+    level = "#" * (2 + number.count("."))
+    found = re.search(rf"^{level} {re.escape(number)} .*?(?=^#{{2,{len(level)}}} |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found is not None, number
+    return " ".join(found[0].split())
+
+
+def test_every_secret_that_is_derived_has_its_row() -> None:
+    names = set(re.findall(r'_expand\([^"]*"([a-z ]+)"', Path(inspect.getfile(Root)).read_text()))
+    rows = set(re.findall(r"\| `([a-z ]+)` \| [^|]+ \| \d+ \|", section("3.10")))
+    assert "exchange id" in names
+    assert names == rows
+
+
+def test_every_kind_says_what_is_stored_and_what_its_deadline_means() -> None:
+    for number in ("7.2", "7.4"):
+        text = section(number)
+        assert {kind for kind in BANK_KINDS if f"`{kind}`" not in text} == set(), number
+
+
+def test_every_field_of_the_tariff_says_how_it_is_charged() -> None:
+    for name in Tariff.__struct_fields__:
+        assert f"| `{name}` |" in section("4.3")
+
+
+def test_every_ledger_and_every_state_of_a_payout_has_its_entries() -> None:
+    text = section("17")
+    for name in ("account", "coins", ledger.CASH, ledger.CLEARING, ledger.COMMISSION):
+        assert f"`{name}/<" in text
+    states = re.findall(r"[a-z]+", str(PayoutStatus.__annotations__["state"].__metadata__[0].pattern))
+    assert {"queued", "returned"} <= set(states)
+    for state in states:
+        assert state in text
+        assert f"| `{state}` |" in section("23")
+
+
+def test_every_state_of_a_coin_has_its_row() -> None:
+    for state in (store.FREE, store.RESERVED, store.SPENT, store.ASIDE, store.UNVERIFIED):
+        assert f"| *{state}* |" in section("29")
+
+
+def test_every_use_of_a_denomination_has_its_row() -> None:
+    uses = {name for name in vars(KeyRing) if name.endswith("able")}
+    assert uses == {"spendable", "exchangeable", "redeemable", "mintable"}
+    for use in ("minted", *uses - {"mintable"}):
+        assert f"| *{use}*" in section("5.2")
+
+
+def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
+    assert f"the last {KEPT_WITHDRAWALS} withdrawals" in section("21.1")
+    assert f"until {GAP} in a row are unknown" in section("21.2")
+    assert f"if they are at most {MAX_SPENDINGS}" in section("21.3")
+    assert f"from {MARGIN_MS // 60_000} minutes after the ticket's deadline" in section("20.4")
+    assert f"the last {MAX_PAYOUTS} payouts" in section("23")
+    assert f"at most {MAX_SETTLED} request ids" in section("9.1")
+
+
+def test_every_decision_is_listed_under_its_title() -> None:
+    folder = generate.PAGE.parent / "adr"
+    listed = (folder / "README.md").read_text("utf-8")
+    records = sorted(folder.glob("[0-9]*.md"))
+    assert [record.name[:4] for record in records] == [f"{number:04}" for number in range(1, len(records) + 1)]
+    for record in records:
+        text = record.read_text("utf-8")
+        title = text.splitlines()[0].removeprefix(f"# {record.name[:4]} · ")
+        assert f"| [{record.name[:4]}]({record.name}) | {title} |" in listed
+        assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE)[:2] == ["Context", "Decision"]

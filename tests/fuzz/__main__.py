@@ -21,7 +21,7 @@ def main() -> int:
 
         return run_guided(options.seed, int(options.seconds))
     from .fuzz import fuzz
-    from .targets import DROPPED, REFUSED, TAKEN
+    from .target import DROPPED, REFUSED, TAKEN
 
     with tempfile.TemporaryDirectory() as folder:
         report = asyncio.run(fuzz(Path(folder), options.seed, seconds=options.seconds))

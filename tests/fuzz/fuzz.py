@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .mutate import mutate
-from .targets import Target, fuzzing_range
+from .target import Target
+from .targets import fuzzing_range
 
 
 class Finding(NamedTuple):

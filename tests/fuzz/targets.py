@@ -1,26 +1,31 @@
 """What is fuzzed: each target takes bytes to where they would arrive, and says what became of them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from agents.client import exchange as exchanging
 from agents.client import pay as paying
 from agents.client import withdraw as withdrawing
-from agents.client.exchange import Read
+from agents.client.drive import Read
 from agents.client.store import ExchangeRow
 from agents.client.wallet import Wallet
 from broker.port import Incoming, Outgoing
 from protocol import topics
 from protocol.answer import Answer, seal_answer
 from protocol.codec import Message
+from protocol.coins import Evidence
 from protocol.envelope import Letter, request_hash, seal, seal_letter
 from protocol.errors import PeerError
+from protocol.exchange import Issue
 from protocol.keyset import SignedKeyset, open_keyset
 from protocol.messages import (
     AccountRequest,
+    BlindSignature,
     DepositAnswer,
     DepositRequest,
+    Exhibits,
     InquiryAnswer,
     OrderLine,
     OrderRequest,
@@ -30,30 +35,21 @@ from protocol.messages import (
     WithdrawAnswer,
 )
 from protocol.money import Amount
+from protocol.proof import PaymentProof, open_proof
+from protocol.refusals import Refusal
 from protocol.signatures import Domain
-from protocol.wallet import payment, withdrawal
+from protocol.totals import DenominationTotal, Totals, open_totals
+from protocol.wallet import exchange, payment, withdrawal
 from protocol.wallet.paying import open_catalog, open_payreq
 from tests.agents.byhand import Caller, client, shopkeeper
 from tests.agents.world import BANK, SHOP, START, Town, cash, simulated
 from tests.shapes import message_types
 from tests.simulation.clock import VirtualClock
 from tests.simulation.network import Network
+from tests.world import seed
 
-TAKEN: Final = "taken"
-REFUSED: Final = "refused"
-DROPPED: Final = "dropped"
-INSIDE: Final = 1 << 16
-"""What is sealed is cut to this length, in bytes: more would not fit in an envelope."""
-
-Run = Callable[[bytes], Awaitable[str]]
-
-
-class Target(NamedTuple):
-    """Where bytes go. `run` returns one of the three words; whatever it raises is a finding."""
-
-    name: str
-    seeds: Sequence[bytes]
-    run: Run
+from .desks import desk_targets
+from .target import DROPPED, INSIDE, REFUSED, TAKEN, Run, Target
 
 
 def _pure(check: Callable[[bytes], object]) -> Run:
@@ -81,6 +77,7 @@ class Range:
             *self._codec(),
             *self._statements(),
             *await self._bank(),
+            *await desk_targets(self.town, self.alice, self.keeper),
             *await self._shop(),
             *await self._wallet(wallet),
         ]
@@ -95,7 +92,7 @@ class Range:
 
     def _codec(self) -> list[Target]:
         info = self.keeper.info(1).encode()
-        samples = [info, AccountRequest(b"").encode(), self.town.mint.announcement]
+        samples = [info, AccountRequest(b"", 0).encode(), self.town.mint.announcement]
         kinds = message_types()
 
         def decode(data: bytes) -> None:
@@ -112,7 +109,7 @@ class Range:
         identity = town.mint.keys.identity
         (catalog,) = self.network.heard(topics.catalog(SHOP))[-1:]
         shop = open_catalog(SHOP, catalog.payload, town.keyset)
-        shop_seed = town.shop._keys.identity
+        shop_seed = town.shop.desk.keys.identity
         statement = Signed.decode(catalog.payload).statement
 
         def keyset_inside(data: bytes) -> None:
@@ -122,11 +119,22 @@ class Range:
         def catalog_inside(data: bytes) -> None:
             open_catalog(SHOP, Signed.make(shop_seed, Domain.CATALOG, _Raw(data)).encode(), town.keyset)  # type: ignore[arg-type]
 
+        def totals_inside(data: bytes) -> None:
+            open_totals(Signed.make(identity, Domain.TOTALS, _Raw(data)), town.keyset)  # type: ignore[arg-type]
+
+        def proof_inside(data: bytes) -> None:
+            open_proof(Signed.make(identity, Domain.PROOF, _Raw(data)), town.keyset.identity, BANK)  # type: ignore[arg-type]
+
         def payreq_inside(data: bytes) -> None:
             open_payreq(Signed.make(shop_seed, Domain.PAYREQ, _Raw(data)), shop, town.keyset, START)  # type: ignore[arg-type]
 
         encoded = town.keyset.encode()
+        counted = tuple(DenominationTotal(key, 2, 1) for key in town.ring.ids)
+        totals = Totals(BANK, town.keyset.hash, 3, START, counted).encode()
+        proof = PaymentProof(BANK, self.keeper.info(1).encode(), b"verdict", START).encode()
         return [
+            Target("totals signed", [totals], _pure(totals_inside)),
+            Target("proof signed", [proof], _pure(proof_inside)),
             Target("keyset", [town.mint.announcement], _pure(lambda data: open_keyset(BANK, fingerprint, data))),
             Target("keyset signed", [encoded], _pure(keyset_inside)),
             Target("catalogue", [catalog.payload], _pure(lambda data: open_catalog(SHOP, data, town.keyset))),
@@ -152,8 +160,11 @@ class Range:
         info = keeper.info(8, purse)
         deposit = keeper.deposit(info, purse)
         _, inquiry = keeper.inquiry(info, purse)
-        letter = Letter("account", bytes(16), 1, bytes(32), alice.key, AccountRequest(b"").encode())
-        envelope = seal_letter(town.keyset.envelope_key, letter, alice.seed)
+        bob = Caller(town, "bob", seed("bob's key"))  # whose account is taken over time and again
+        await bob.open_account()
+        look = AccountRequest(b"", 0)
+        letter = Letter("account", bytes(16), 1, bytes(32), bob.key, look.encode())
+        envelope = seal_letter(town.keyset.envelope_key, letter, bob.seed)
         inside = town.mint.keys.envelopes[town.keyset.envelope_key.key_id].open(envelope, "account")
         parcel_key = town.keyset.envelope_key
         parcel = town.mint.keys.envelopes[parcel_key.key_id].open(deposit.parcel, "parcel")
@@ -170,20 +181,25 @@ class Range:
             verdict = await keeper.verdict(body)
             return REFUSED if verdict.refusal else TAKEN
 
-        bodies = {"account": AccountRequest(b""), "withdraw": order, "deposit": deposit, "verdict": inquiry}
+        bodies: dict[str, tuple[Caller, Message]] = {
+            "account": (bob, look),
+            "withdraw": (alice, order),
+            "deposit": (keeper, deposit),
+            "verdict": (alice, inquiry),
+        }
         return [
             Target("bank: envelope", [envelope], raw),
             Target("bank: letter", [inside], sealed),
             Target("bank: parcel", [parcel], coins),
             *(
-                Target(f"bank: {kind}", [body.encode()], self._at_bank(keeper if kind == "deposit" else alice, kind))
-                for kind, body in bodies.items()
+                Target(f"bank: {kind}", [body.encode()], self._at_bank(caller, kind))
+                for kind, (caller, body) in bodies.items()
             ),
         ]
 
     async def _shop(self) -> list[Target]:
         town, buyer = self.town, Caller(self.town, "buyer")
-        key = town.shop._keys.envelope.public
+        key = town.shop.desk.keys.envelope.public
 
         def at(topic: str) -> Run:
             async def run(data: bytes) -> str:
@@ -197,7 +213,7 @@ class Range:
                 sealed = await buyer.send_to_shop(asking)
                 if sealed is None:
                     return DROPPED
-                return REFUSED if buyer.open(asking, sealed, town.shop._keys.public).refusal else TAKEN
+                return REFUSED if buyer.open(asking, sealed, town.shop.desk.keys.public).refusal else TAKEN
 
             return run
 
@@ -220,7 +236,11 @@ class Range:
     async def _wallet(self, wallet: Wallet) -> list[Target]:
         bank, town = wallet.bank(), self.town
         await cash(wallet, 31)
-        self.network.loses = lambda message: "/pay/" in message.topic or "/withdraw/" in message.topic
+        kinds = "/pay/", "/withdraw/", "/exchange/"
+        self.network.loses = lambda message: any(kind in message.topic for kind in kinds)
+        swapped = await self._exchange(wallet)
+        assert isinstance(swapped.state, exchange.Requested)
+        swap = swapped.state.swap
         asked = await withdrawing.withdraw(wallet, bank, Amount(1, "USD"), patience_ms=0)
         async with wallet.presence(town.address.broker) as requester:
             quote = await town.order(wallet, requester, "card")
@@ -230,23 +250,41 @@ class Range:
             sent = row.state.payment
             talk = paying.correspondence(wallet, bank, row, sent, requester)
             withdrawn = withdrawing.correspondence(wallet, bank, asked.state, requester)
+            exchanged = exchanging.correspondence(wallet, bank, swapped.state, requester)
         self.network.loses = lambda _: False
-        identity, shop = town.mint.keys.identity, town.shop._keys.identity
+        identity, shop = town.mint.keys.identity, town.shop.desk.keys.identity
         verdict = Signed(b"statement", bytes(64)).encode()
+        spent = Exhibits((Evidence(bytes(32), swap.serials[0], bytes(32), bytes(64)),))
+        reader = exchanged.readers[swap.request_id]
+        refused = _answered(wallet, reader, identity, swap.request_id, swap.envelope, Refusal.ALREADY_SPENT)
         return [
-            Target(
-                f"wallet: {name}",
-                [sample.encode()],
-                _answered(wallet, readers[request_id], signer, request_id, envelope),
-            )
-            for name, sample, readers, signer, request_id, envelope in (
-                ("receipt", PayAnswer(verdict, b""), talk.readers, shop, sent.pay_id, sent.pay),
-                ("refused", PayAnswer(b"", verdict), talk.readers, shop, sent.pay_id, sent.pay),
-                ("verdict", InquiryAnswer(verdict), talk.readers, identity, sent.inquiry_id, sent.inquiry),
-                ("signatures", _signatures(asked), withdrawn.readers, identity, asked.id, asked.state.envelope),
-                ("deposit", DepositAnswer(verdict, 0), talk.readers, identity, sent.inquiry_id, sent.inquiry),
-            )
+            Target("wallet: spent before", [spent.encode()], refused),
+            *(
+                Target(
+                    f"wallet: {name}",
+                    [sample.encode()],
+                    _answered(wallet, readers[request_id], signer, request_id, envelope),
+                )
+                for name, sample, readers, signer, request_id, envelope in (
+                    ("receipt", PayAnswer(verdict, b""), talk.readers, shop, sent.pay_id, sent.pay),
+                    ("refused", PayAnswer(b"", verdict), talk.readers, shop, sent.pay_id, sent.pay),
+                    ("verdict", InquiryAnswer(verdict), talk.readers, identity, sent.inquiry_id, sent.inquiry),
+                    ("signatures", _signatures(asked), withdrawn.readers, identity, asked.id, asked.state.envelope),
+                    ("deposit", DepositAnswer(verdict, 0), talk.readers, identity, sent.inquiry_id, sent.inquiry),
+                    ("issue", _issue(swap), exchanged.readers, identity, swap.request_id, swap.envelope),
+                )
+            ),
         ]
+
+    async def _exchange(self, wallet: Wallet) -> ExchangeRow:
+        """Ask for the smallest coins for the largest one, and hear nothing."""
+        bank, ring = wallet.bank(), self.town.ring
+        coins = await wallet.store.coins(BANK, "USD")
+        largest = max(coins, key=lambda held: held.value)
+        commission = bank.keyset.tariff.exchange.charge(largest.value)
+        outputs = [ring.current("USD", START)[1]] * (largest.value - commission)
+        inputs = exchanging.Inputs(own=[largest])
+        return await exchanging.exchange(wallet, bank, inputs, outputs, commission, "change", patience_ms=0)
 
 
 class _Raw(NamedTuple):
@@ -259,15 +297,21 @@ class _Raw(NamedTuple):
 
 
 def _signatures(asked: ExchangeRow) -> Message:
-    return WithdrawAnswer((bytes(256),), asked.note.amount, asked.note.commission)
+    assert isinstance(asked.state, withdrawal.Requested)
+    coins = tuple(BlindSignature(one, bytes(256)) for one in asked.state.denominations)
+    return WithdrawAnswer(coins, asked.note.amount, asked.note.commission)
 
 
-def _answered(wallet: Wallet, read: Read, signer: bytes, request_id: bytes, envelope: bytes) -> Run:
+def _issue(swap: exchange.Swap) -> Message:
+    return Issue(tuple(BlindSignature(one, bytes(256)) for one in swap.outputs))
+
+
+def _answered(wallet: Wallet, read: Read, signer: bytes, request_id: bytes, envelope: bytes, refusal: str = "") -> Run:
     """Answer as the true bank or merchant would, but with these bytes."""
     key, hashed = wallet.root.answer_key(request_id), request_hash(envelope)
 
     async def run(data: bytes) -> str:
-        body = Answer(START, "", "", data[:INSIDE])
+        body = Answer(START, refusal, "", data[:INSIDE])
         try:
             event = await read(seal_answer(signer, key, request_id, hashed, body))
         except PeerError:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .fuzz import fuzz, try_one
 from .mutate import mutate
-from .targets import DROPPED, REFUSED, TAKEN, Target
+from .target import DROPPED, REFUSED, TAKEN, Target
 
 
 async def test_nothing_escapes_and_everybody_still_serves(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A bank, a shop and a wallet in homes of their own, made once and copied for each test, to run as processes."""
 
 import asyncio
+import itertools
 import shutil
 import sqlite3
 import subprocess
@@ -9,17 +10,21 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 import pytest
 
 from agents.address import BankAddress
-from agents.bank.cli import audit_of
+from agents.bank.auditing import audit_of
+from agents.bank.home import settings_of
 from agents.bank.service import open_books
 from agents.client import pay as paying
+from agents.client.exchange import Inputs, exchange
 from agents.client.seed import ENTROPY_BYTES
 from agents.client.service import create, open_store, open_wallet
 from agents.client.store import FREE, SPENT, ExchangeRow
 from agents.client.wallet import Wallet
 from agents.client.withdraw import withdraw
+from agents.home import save_settings
 from agents.merchant.store import MerchantStore, SaleRow
 from agents.world import SystemClock, SystemEntropy
 from broker import embedded
@@ -48,7 +53,25 @@ sku = "song"
 title = "A song"
 price = "0.13 USD"
 goods = "https://shop.example/song.flac"
+
+[[item]]
+sku = "album"
+title = "An album"
+price = "0.15 USD"
+goods = "https://shop.example/album.zip"
 """
+BIG: Final = 16
+"""What each coin of the rich Alice is worth; exchanged, it makes an album's price, and 5 % commission."""
+BIG_COINS: Final = 24
+RICHES: Final = 2000
+ACH: Final = {
+    "ach_destination": "021000021",
+    "ach_destination_name": "FIRST BANK",
+    "ach_origin": "1234567890",
+    "ach_company_name": "TOWN BANK",
+    "ach_company_id": "1234567890",
+    "ach_odfi": "02100002",
+}
 
 
 class Reckoning(NamedTuple):
@@ -69,6 +92,7 @@ class World:
     def __init__(self, folder: Path, address: BankAddress, processes: Processes) -> None:
         self.folder = folder
         self.bank, self.shop, self.wallet = folder / "bank", folder / "shop", folder / "wallet"
+        self.bob = folder / "bob"
         self.address = address
         self.processes = processes
         self.agents: dict[str, Process] = {}
@@ -111,9 +135,9 @@ class World:
         return await self.customer("register", self.address, "--json", crash_at=crash_at)
 
     @asynccontextmanager
-    async def wallet_here(self) -> AsyncIterator[Wallet]:
-        """Open the wallet in this process."""
-        async with open_wallet(self.wallet, PASSPHRASE, SystemClock(), SystemEntropy()) as wallet:
+    async def wallet_here(self, name: str = "wallet") -> AsyncIterator[Wallet]:
+        """Open Alice's wallet, or Bob's, in this process."""
+        async with open_wallet(self.folder / name, PASSPHRASE, SystemClock(), SystemEntropy()) as wallet:
             yield wallet
 
     async def withdraw(self) -> ExchangeRow:
@@ -164,13 +188,14 @@ class World:
     def move(self, folder: Path, broker: BrokerUrl, processes: Processes, **log_ins: BrokerUrl) -> "World":
         """Return a copy in another folder, at another broker; nobody may be running here."""
         old, new = self.address.broker.public.removeprefix("mqtt://"), broker.public.removeprefix("mqtt://")
-        for name in ("bank", "shop", "wallet"):
+        for name in ("bank", "shop", "wallet", "bob"):
             shutil.copytree(self.folder / name, folder / name)
         for path in (folder / "bank/bank.toml", folder / "shop/merchant.toml"):
             log_in = log_ins.get(path.parent.name, broker)
             path.write_text(path.read_text().replace(f"mqtt://{old}", str(log_in)).replace(old, new))
-        with closing(sqlite3.connect(folder / "wallet/wallet.db")) as db, db:
-            db.execute("UPDATE bank SET address = replace(address, ?, ?)", (old, new))
+        for name in ("wallet", "bob"):
+            with closing(sqlite3.connect(folder / name / "wallet.db")) as db, db:
+                db.execute("UPDATE bank SET address = replace(address, ?, ?)", (old, new))
         return World(folder, self.address._replace(broker=broker), processes)
 
 
@@ -196,10 +221,16 @@ def check_bought(end: Reckoning) -> None:
 
 
 class Templates(NamedTuple):
-    """Worlds to copy: in one Alice has 0.50 in her account, in the other she has withdrawn 0.20 of them."""
+    """Worlds to copy.
+
+    In one Alice has 0.50 in her account, in the next she has withdrawn 0.20 of them; in the third she is rich, and has
+    coins of 0.16 that no price in the shop can be made of. Her wallet comes back from `words`.
+    """
 
     credited: World
     with_coins: World
+    rich: World
+    words: str
 
 
 async def prepare(folder: Path, broker: BrokerUrl, processes: Processes) -> Templates:
@@ -212,12 +243,16 @@ async def prepare(folder: Path, broker: BrokerUrl, processes: Processes) -> Temp
     await processes.does(agent("bank", *credit))
     await processes.does(agent("merchant", "init", "shop", "--home", world.shop, "--bank", address))
     (world.shop / "catalog.toml").write_text(CATALOG)
-    await create(world.wallet, PASSPHRASE, SystemEntropy().bytes(ENTROPY_BYTES), SystemEntropy(), hard=False)
+    seeds = SystemEntropy()
+    words = await create(world.wallet, PASSPHRASE, seeds.bytes(ENTROPY_BYTES), seeds, hard=False)
+    await create(world.bob, PASSPHRASE, seeds.bytes(ENTROPY_BYTES), seeds, hard=False)
     await world.launch("bank")
     claiming = await processes.start(agent("merchant", "run", "--home", world.shop, "--invitation", shop))
     await claiming.logs("is open")
     registered = await world.customer("register", address, "--invitation", alice)
     assert registered.code == 0, registered.stderr
+    async with world.wallet_here("bob") as bob, bob.presence(broker) as requester:
+        await bob.refresh(address, requester)
     assert await claiming.stop() == 0
     await world.close()
     (folder / "with-coins").mkdir()
@@ -225,13 +260,35 @@ async def prepare(folder: Path, broker: BrokerUrl, processes: Processes) -> Temp
     await with_coins.open("bank")
     assert isinstance((await with_coins.withdraw()).state, withdrawal.Issued)
     await with_coins.close()
-    return Templates(world, with_coins)
+    (folder / "rich").mkdir()
+    rich = world.move(folder / "rich", broker, processes)
+    await _enrich(rich)
+    return Templates(world, with_coins, rich, words)
+
+
+async def _enrich(world: World) -> None:
+    """Give Alice money, and coins of one value only."""
+    credit = ("credit", "--home", world.bank, "1001", f"{RICHES / 100:.2f}", "--reference", "more")
+    await world.processes.does(agent("bank", *credit))
+    await world.open("bank")
+    async with world.wallet_here() as wallet:
+        bank = wallet.bank()
+        tariff, wanted = bank.keyset.tariff.exchange, BIG * BIG_COINS
+        amount = next(sum_ for sum_ in itertools.count(wanted) if sum_ - tariff.charge(sum_) == wanted)
+        assert isinstance((await withdraw(wallet, bank, Amount(amount, "USD"))).state, withdrawal.Issued)
+        coins = await wallet.store.coins(bank.row.name, "USD")
+        big = bank.ring.current("USD", wallet.clock.now())[BIG]
+        await exchange(wallet, bank, Inputs(own=coins), [big] * BIG_COINS, amount - wanted, "tidy")
+    await world.close()
 
 
 async def _make_bank(home: Path, broker: BrokerUrl, processes: Processes) -> BankAddress:
-    commission = ("--withdrawal-commission", COMMISSION, "--deposit-commission", COMMISSION)
+    tariff = {"withdrawal": COMMISSION, "deposit": COMMISSION, "exchange": "5%", "redemption": COMMISSION}
+    tariff |= {"refund": COMMISSION, "payout": COMMISSION}
+    commission = [text for kind, percent in tariff.items() for text in (f"--{kind}-commission", percent)]
     options = (*commission, "--largest-denomination", LARGEST, "--broker", broker)
     await processes.does(agent("bank", "init", "--home", home, *options))
+    save_settings(home, "bank", msgspec.structs.replace(settings_of(home), **ACH))
     told = await processes.does(agent("bank", "address", "--home", home))
     return BankAddress.parse(told.stdout)
 

@@ -29,8 +29,14 @@ SECRETS: list[tuple[Callable[[Root], bytes], bytes, int]] = [
     (lambda root: root.pss_salt(ID, 1), b"pss salt\0\0\x10" + ID + b"\0\4\0\0\0\1", 48),
     (lambda root: root.blinding(ID, 1, 2, 256), b"blinding\0\0\x10" + ID + b"\0\x08\0\0\0\1\0\0\0\2", 256),
     (lambda root: root.answer_key(ID), b"answer key\0\0\x10" + ID, 32),
+    (
+        lambda root: root.exchange_id(b"b" * 32, 1, 2**32 + 3),
+        b"exchange id\0\0\x20" + b"b" * 32 + b"\0\x0c\0\0\0\1\0\0\0\1\0\0\0\3",
+        16,
+    ),
     (lambda root: root.evidence_key(ID), b"evidence key\0\0\x10" + ID, 32),
     (lambda root: root.note_key(ID), b"note key\0\0\x10" + ID, 32),
+    (lambda root: root.decoy(b"d" * 32, 259), b"decoy\0\0\x20" + b"d" * 32 + b"\0\4\0\0\1\3", 16),
     (lambda root: root.payer_salt(ID), b"payer salt\0\0\x10" + ID, 16),
 ]
 
@@ -47,6 +53,36 @@ def test_no_two_secrets_are_alike() -> None:
     secrets = [secret(ROOT)[:16] for secret, _, _ in SECRETS]
     secrets += [ROOT.coin(ID, 0)[:16], ROOT.coin(bytes(16), 0)[:16], ROOT.blinding(ID, 1, 3, 256)[:16]]
     assert len(set(secrets)) == len(secrets)
+
+
+def test_the_ids_of_exchanges_differ_by_wallet_bank_generation_and_number() -> None:
+    ids = {
+        root.exchange_id(bank, generation, counter)
+        for root in (ROOT, Root(bytes(64)))
+        for bank in (b"b" * 32, b"c" * 32)
+        for generation in (0, 1, 256)
+        for counter in (0, 1, 256)
+    }
+    assert len(ids) == 2 * 2 * 3 * 3
+
+
+def test_when_coins_are_refreshed_is_drawn_by_wallet_and_denomination() -> None:
+    jitters = [
+        root.refresh_jitter(denomination)
+        for root in (ROOT, Root(bytes(64)))
+        for denomination in (bytes([number]) * 32 for number in range(200))
+    ]
+    assert jitters[0] == int.from_bytes(hkdf(bytes(range(64)), b"refresh jitter\0\0\x20" + bytes(32), 8)) % 1001
+    assert 0 <= min(jitters) < 50
+    assert 950 < max(jitters) <= 1000
+    assert len(set(jitters)) > 250
+
+
+def test_when_a_withdrawal_is_named_as_settled_is_drawn_for_each() -> None:
+    jitters = [Root(bytes(64)).settling_jitter(number.to_bytes(16)) for number in range(200)]
+    assert jitters[0] == int.from_bytes(hkdf(bytes(64), b"settling jitter\0\0\x10" + bytes(16), 8)) % 1001
+    assert 0 <= min(jitters) < 50
+    assert 950 < max(jitters) <= 1000
 
 
 def test_a_payer_code_is_80_bits_to_read_aloud() -> None:

@@ -1,4 +1,6 @@
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,6 +20,7 @@ from protocol.keyset import (
     KeyRing,
     Keyset,
     SignedKeyset,
+    Tariff,
     check_successor,
     fingerprint,
     open_keyset,
@@ -193,6 +196,19 @@ def test_a_key_that_stands_twice_is_refused_under_whatever_value(world: World, t
     assert refusal_of(world, announce(world, denominations=(CENTS, twin))) is Refusal.UNKNOWN_DENOMINATION
 
 
+def test_a_denomination_that_is_revoked_twice_is_malformed(world: World) -> None:
+    assert refusal_of(world, announce(world, revoked=(CENTS.id, seed("gone"), CENTS.id))) is Refusal.MALFORMED
+    revoked = (CENTS.id, seed("gone"))
+    assert open_keyset(BANK, fingerprint(world.identity), announce(world, revoked=revoked)).revoked == revoked
+
+
+@pytest.mark.parametrize("field", Tariff.__struct_fields__)
+def test_no_commission_is_announced_without_the_signature(world: World, field: str) -> None:
+    good = SignedKeyset.decode(announce(world))
+    cheaper = changed(world.keyset, tariff=alter(world.keyset.tariff, field))
+    assert refusal_of(world, changed(good, keyset=cheaper.encode()).encode()) is Refusal.BAD_SIGNATURE
+
+
 # ---------------------------------------------------------------- succession
 
 
@@ -219,7 +235,7 @@ def test_a_keyset_is_not_rolled_back(world: World) -> None:
     assert "rolled back" in detail_of(successor(world.keyset), world.keyset)
 
 
-@pytest.mark.parametrize("field", ["issued_at", "limits", "withdrawal_commission", "denominations"])
+@pytest.mark.parametrize("field", ["issued_at", "limits", "tariff", "denominations", "revoked"])
 def test_two_keysets_of_one_number_are_a_fork(world: World, field: str) -> None:
     assert "forked" in detail_of(world.keyset, changed(world.keyset, **{field: altered(getattr(world.keyset, field))}))
 
@@ -247,6 +263,22 @@ def test_the_description_of_a_denomination_does_not_change(world: World, field: 
     assert "changed" in detail_of(world.keyset, new)
 
 
+def test_a_revocation_is_not_taken_back(world: World) -> None:
+    one, two = (denomination.id for denomination in world.keyset.denominations[:2])
+    known = successor(world.keyset, revoked=(one,))
+    check_successor(world.keyset, known)
+    check_successor(known, successor(known, revoked=(two, one)))
+    assert "revocation" in detail_of(known, successor(known, revoked=()))
+    assert "revocation" in detail_of(known, successor(known, revoked=(two,)))
+
+
+def test_a_revocation_outlasts_its_denomination(world: World) -> None:
+    known = successor(world.keyset, revoked=(CENTS.id,))
+    gone = {"denominations": world.keyset.denominations[1:], "issued_at": CENTS.redeem_until}
+    check_successor(known, successor(known, **gone))
+    assert "revocation" in detail_of(known, successor(known, revoked=(), **gone))
+
+
 # ---------------------------------------------------------------- key ring
 
 
@@ -257,10 +289,16 @@ def test_a_key_ring_finds_denominations_and_their_keys(world: World) -> None:
         assert world.ring.key(one.id).to_der() == one.public_key
 
 
+def _at_now(use: Callable[[bytes, int], Denomination], key: bytes) -> Denomination:
+    return use(key, NOW)
+
+
 @pytest.mark.parametrize("unknown", [b"", bytes(32), altered(CENTS.id)], ids=bytes.hex)
 def test_an_unknown_denomination_is_refused_whatever_it_is_asked_for(world: World, unknown: bytes) -> None:
     ring = world.ring
-    for ask in (ring.denomination, ring.key, lambda key: ring.mintable(key, NOW), lambda key: ring.spendable(key, NOW)):
+    dated = (ring.mintable, ring.spendable, ring.exchangeable, ring.redeemable)
+    asked: list[Callable[[bytes], object]] = [ring.denomination, ring.key, *(partial(_at_now, use) for use in dated)]
+    for ask in asked:
         with pytest.raises(PeerError) as caught:
             ask(unknown)
         assert caught.value.refusal is Refusal.UNKNOWN_DENOMINATION
@@ -283,6 +321,42 @@ def test_coins_are_spent_to_the_last_millisecond(world: World) -> None:
     assert world.ring.spendable(CENTS.id, CENTS.mint_from - 1) == CENTS
     assert world.ring.spendable(CENTS.id, CENTS.spend_until - 1) == CENTS
     assert_closed(world.ring.spendable, CENTS.spend_until)
+
+
+@pytest.mark.parametrize("use", ["exchangeable", "redeemable"])
+def test_coins_are_exchanged_and_redeemed_after_they_can_be_spent_to_the_last_millisecond(
+    world: World, use: str
+) -> None:
+    ask = getattr(world.ring, use)
+    for now in (CENTS.mint_from - 1, CENTS.spend_until, CENTS.redeem_until - 1):
+        assert ask(CENTS.id, now) == CENTS
+    assert_closed(ask, CENTS.redeem_until)
+
+
+class TestRevoked:
+    ring = KeyRing(changed(make_world().keyset, revoked=(CENTS.id, seed("an older denomination"))))
+
+    @pytest.mark.parametrize("use", ["mintable", "spendable", "exchangeable"])
+    @pytest.mark.parametrize("now", [NOW, CENTS.redeem_until])
+    def test_coins_under_a_revoked_key_are_neither_minted_nor_taken(self, use: str, now: int) -> None:
+        with pytest.raises(PeerError) as caught:
+            getattr(self.ring, use)(CENTS.id, now)
+        assert caught.value.refusal is Refusal.KEY_REVOKED
+
+    def test_their_value_can_be_redeemed_as_long_as_that_of_others(self) -> None:
+        assert self.ring.redeemable(CENTS.id, CENTS.redeem_until - 1) == CENTS
+        assert_closed(self.ring.redeemable, CENTS.redeem_until)
+
+    def test_they_are_known_but_not_current(self, world: World) -> None:
+        assert set(self.ring.revoked) == {CENTS.id, seed("an older denomination")}
+        assert set(world.ring.revoked) == set()
+        assert self.ring.denomination(CENTS.id) == CENTS
+        assert self.ring.current("USD", NOW) == {value: world.ids["USD", value] for value in (200, 500)}
+
+    @pytest.mark.parametrize("use", ["mintable", "spendable", "exchangeable"])
+    def test_the_other_keys_are_as_good_as_before(self, world: World, use: str) -> None:
+        other = world.ids["USD", 200]
+        assert getattr(self.ring, use)(other, NOW).value == 200
 
 
 def test_what_is_minted_now_is_listed_by_value(world: World) -> None:

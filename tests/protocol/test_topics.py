@@ -15,6 +15,7 @@ from protocol.topics import (
     RESERVED,
     Announcement,
     BankRequest,
+    Inbox,
     MerchantRequest,
     Reply,
     Topic,
@@ -27,7 +28,8 @@ BANK_REQUESTS = st.builds(BankRequest, NAMES, st.integers(0, 255), st.sampled_fr
 MERCHANT_REQUESTS = st.builds(MerchantRequest, NAMES, st.sampled_from(sorted(MERCHANT_KINDS)), CLIENTS)
 REPLIES = st.builds(Reply, CLIENTS, NAMES)
 OUTSIDE = st.builds(Announcement, NAMES, st.sampled_from(sorted(ANNOUNCEMENTS)))
-TOPICS = BANK_REQUESTS | MERCHANT_REQUESTS | REPLIES | OUTSIDE
+INBOXES = st.builds(Inbox, CLIENTS, CLIENTS)
+TOPICS = BANK_REQUESTS | MERCHANT_REQUESTS | REPLIES | INBOXES | OUTSIDE
 
 
 @given(TOPICS)
@@ -35,9 +37,8 @@ def test_every_topic_is_read_as_it_was_written(topic: Topic) -> None:
     assert parse(str(topic)) == topic
 
 
-LEVELS = st.sampled_from(
-    ["ecash", "v1", "v2", "reply", "bank", "0", "00", "255", "256", "-1", "keys", "deposit", "pay", "+", "#", "", "A"]
-)
+WORDS = ("", "ecash", "v1", "v2", "reply", "inbox", "bank", "keys", "totals", "deposit", "refund", "pay", "A")
+LEVELS = st.sampled_from((*WORDS, "0", "00", "255", "256", "-1", "+", "#"))
 
 
 @given(st.lists(LEVELS, max_size=8).map("/".join) | st.text(max_size=60))
@@ -61,6 +62,14 @@ def test_what_can_be_read_has_one_spelling(text: str) -> None:
         "ecash/v1/reply/c/reply",
         "ecash/v1/reply/0/deposit/c",
         "ecash/v1/observer/keys",
+        "ecash/v1/inbox/keys",
+        "ecash/v1/inbox/totals",
+        "ecash/v1/inbox/0/deposit/c",
+        "ecash/v1/inbox/c",
+        "ecash/v1/inbox/c/",
+        "ecash/v1/inbox/c/D",
+        "ecash/v1/inbox/c/d/e",
+        "ecash/v1/reply/c/inbox",
         "ecash/v1/bank/00/deposit/c",
         "ecash/v1/bank/256/deposit/c",
         "ecash/v1/bank/٣/deposit/c",
@@ -82,6 +91,9 @@ def test_the_builders_write_the_documented_topics() -> None:
     assert topics.keys("bank") == "ecash/v1/bank/keys"
     assert topics.status("bank") == "ecash/v1/bank/status"
     assert topics.catalog("shop") == "ecash/v1/shop/catalog"
+    assert topics.totals("bank") == "ecash/v1/bank/totals"
+    assert topics.inbox("c0", "c1") == "ecash/v1/inbox/c0/c1"
+    assert topics.inboxes("c0") == "ecash/v1/inbox/c0/+"
     assert topics.bank_request("bank", 7, "withdraw", "c0") == "ecash/v1/bank/7/withdraw/c0"
     assert topics.merchant_request("shop", "order", "c0") == "ecash/v1/shop/order/c0"
     assert topics.bank_requests("bank", 255) == "ecash/v1/bank/255/+/+"
@@ -95,13 +107,14 @@ def test_an_answer_goes_to_who_asked(request: BankRequest | MerchantRequest, sen
     assert parse(topics.reply_to(request, sender)) == Reply(request.client, sender)
 
 
-@pytest.mark.parametrize("name", ["", "reply", "observer", "Bank", "a b", "a/b", "+", "é", "x\n", "x" * 33])
+@pytest.mark.parametrize("name", ["", "reply", "inbox", "observer", "Bank", "a b", "a/b", "+", "é", "x\n", "x" * 33])
 def test_a_bad_name_is_refused_wherever_it_is_used(name: str) -> None:
     request = MerchantRequest("shop", "order", "c0")
     uses: tuple[Callable[[], object], ...] = (
         lambda: topics.check_name(name),
         lambda: topics.keys(name),
         lambda: topics.status(name),
+        lambda: topics.totals(name),
         lambda: topics.catalog(name),
         lambda: topics.bank_request(name, 0, "deposit", "c0"),
         lambda: topics.merchant_request(name, "order", "c0"),
@@ -122,6 +135,9 @@ def test_a_bad_client_id_is_refused_wherever_it_is_used(client: str) -> None:
         lambda: topics.merchant_request("shop", "order", client),
         lambda: topics.reply_to(MerchantRequest("shop", "order", client), "shop"),
         lambda: topics.replies(client),
+        lambda: topics.inbox(client, "c0"),
+        lambda: topics.inbox("c0", client),
+        lambda: topics.inboxes(client),
     )
     for use in uses:
         with pytest.raises(PeerError):
@@ -129,6 +145,7 @@ def test_a_bad_client_id_is_refused_wherever_it_is_used(client: str) -> None:
 
 
 def test_a_lane_or_kind_that_does_not_exist_is_a_bug_of_the_caller() -> None:
+    assert {"check", "exchange", "fetch", "payout", "proof", "recover", "redeem", "refund"} < BANK_KINDS
     for lane, kind in ((-1, "deposit"), (256, "deposit"), (0, "order")):
         with pytest.raises(OurError):
             topics.bank_request("bank", lane, kind, "c0")

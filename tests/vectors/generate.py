@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.vectors import invalid, parts
+from tests.vectors import exchanges, invalid, parts
 from tests.vectors.story import Story, plain
 
 PATH: Final = Path(__file__).with_name("ecash-v1.json")
@@ -44,6 +44,8 @@ def build(recorded: Mapping[str, Any], *, new_envelopes: bool) -> dict[str, Any]
     story = Story(int(recorded["rsa"]["p"], 16), int(recorded["rsa"]["q"], 16))
     old = {} if new_envelopes else {one["name"]: bytes.fromhex(one["envelope"]) for one in recorded["envelopes"]}
     envelopes = parts.envelopes(story, old)
+    hashes = [hashlib.sha256(one["envelope"]).digest() for one in envelopes]
+    answers = parts.answers(story, hashes[0], hashes[4])
     vectors = {
         "about": _ABOUT,
         "rsa": parts.rsa_key(story),
@@ -61,7 +63,15 @@ def build(recorded: Mapping[str, Any], *, new_envelopes: bool) -> dict[str, Any]
         "statements": parts.statements(story),
         "bodies": parts.bodies(story, envelopes[2]["envelope"]),
         "envelopes": envelopes,
-        "answers": parts.answers(story, hashlib.sha256(envelopes[0]["envelope"]).digest()),
+        "answers": answers,
+        "exchange": exchanges.exchange(story),
+        "ticket": exchanges.ticket(story),
+        "recovery": exchanges.recovery(story, answers[0]["sealed"], answers[0]["request_hash"]),
+        "redemption": exchanges.redemption(story),
+        "refund": exchanges.refund(story, envelopes[4]["envelope"], answers[2]["sealed"]),
+        "proof": exchanges.proof(story),
+        "payout": exchanges.payout(),
+        "token": exchanges.token(story),
         "lanes": parts.lanes(story),
         "padding": parts.padding(),
         "commission": parts.commission(),

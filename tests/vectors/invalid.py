@@ -166,6 +166,7 @@ def _keysets(story: Story) -> list[dict[str, Any]]:
         ("of another identity", replace(keyset, identity=story.merchant_key), Refusal.WRONG_BANK),
         ("a chain that is too short", replace(keyset, chain=()), Refusal.MALFORMED),
         ("without an envelope key", replace(keyset, envelope_keys=()), Refusal.MALFORMED),
+        ("revoked twice", replace(keyset, revoked=keyset.revoked * 2), Refusal.MALFORMED),
         ("a key twice", replace(keyset, denominations=(denomination, denomination)), Refusal.UNKNOWN_DENOMINATION),
         ("dates out of order", replace(keyset, denominations=(backwards,)), Refusal.UNKNOWN_DENOMINATION),
         ("no RSA key", replace(keyset, denominations=(weak,)), Refusal.UNKNOWN_DENOMINATION),

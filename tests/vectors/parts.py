@@ -24,6 +24,7 @@ from protocol.messages import (
     AccountAnswer,
     AccountRequest,
     BlindedCoin,
+    BlindSignature,
     DepositAnswer,
     DepositRequest,
     InquiryAnswer,
@@ -45,6 +46,7 @@ from protocol.messages import (
 from protocol.refusals import Refusal
 from protocol.signatures import Domain, public_key, sign
 from protocol.topics import lane_of
+from tests.vectors import exchanges
 from tests.vectors.story import DAY, HOUR, NOW, WORDS, Story, seed, shown
 
 _COMMISSIONS: Final = (
@@ -143,15 +145,15 @@ def withdrawal(story: Story) -> dict[str, Any]:
 
 
 def _withdraw_request(story: Story) -> WithdrawRequest:
-    commission = story.keyset.withdrawal_commission.charge(1000)
-    return WithdrawRequest(
-        commission, tuple(BlindedCoin(story.denomination.id, story.blinded_coin(i)[0]) for i in (0, 1))
-    )
+    commission = story.keyset.tariff.withdrawal.charge(1000)
+    coins = tuple(BlindedCoin(story.denomination.id, story.blinded_coin(i)[0]) for i in (0, 1))
+    return WithdrawRequest(1, commission, coins, (story.new_id("an earlier withdrawal"),))
 
 
 def _withdraw_answer(story: Story) -> WithdrawAnswer:
-    commission = story.keyset.withdrawal_commission.charge(1000)
-    return WithdrawAnswer((story.blind_signature(0), story.blind_signature(1)), 1000, commission)
+    commission = story.keyset.tariff.withdrawal.charge(1000)
+    coins = tuple(BlindSignature(story.denomination.id, story.blind_signature(i)) for i in (0, 1))
+    return WithdrawAnswer(coins, 1000, commission)
 
 
 def order(story: Story) -> dict[str, Any]:
@@ -224,6 +226,8 @@ def statements(story: Story) -> list[dict[str, Any]]:
         ("accepting verdict", bank, Domain.VERDICT, story.verdict()),
         ("refusing verdict", bank, Domain.VERDICT, story.verdict(Refusal.ALREADY_SPENT.value, sealed)),
         ("receipt", shop, Domain.RECEIPT, _receipt(story)),
+        ("proof of payment", bank, Domain.PROOF, exchanges.payment_proof(story)),
+        ("totals", bank, Domain.TOTALS, exchanges.totals(story)),
     ]
     return [
         {
@@ -244,11 +248,12 @@ def bodies(story: Story, parcel: bytes) -> list[dict[str, Any]]:
     certificate = Signed.make(story.identity_seed, Domain.CERTIFICATE, story.certificate)
     verdict = Signed.make(story.identity_seed, Domain.VERDICT, story.verdict()).encode()
     receipt = Signed.make(story.merchant_seed, Domain.RECEIPT, _receipt(story)).encode()
-    info, commission = story.info.encode(), story.keyset.deposit_commission.charge(story.info.amount)
+    info, commission = story.info.encode(), story.keyset.tariff.deposit.charge(story.info.amount)
     said = [
-        AccountRequest(seed("invitation", 16)),
-        AccountAnswer(1001, "client", "Alice", "USD", 0, b""),
-        AccountAnswer(1002, "merchant", "The bookshop", "USD", 2**53 - 1, certificate.encode()),
+        AccountRequest(seed("invitation", 16), 0),
+        AccountAnswer(1001, "client", "Alice", "USD", 0, b"", 1),
+        AccountRequest(b"", 2),
+        AccountAnswer(1002, "merchant", "The bookshop", "USD", 2**53 - 1, certificate.encode(), 2),
         OrderRequest(story.bank, (OrderLine("novel", 1), OrderLine("map", 1))),
         PayRequest(info, parcel, story.payreq.salt),
         PayAnswer(receipt, b""),
@@ -284,6 +289,7 @@ def envelopes(story: Story, recorded: Mapping[str, bytes]) -> list[dict[str, Any
         _letter("withdraw, suite 2", hybrid, ask, account, recorded),
         parcel,
         _letter("pay, anonymous", shop, pay, None, recorded),
+        _letter("ticket, anonymous", x25519, exchanges.ticket_letter(story), None, recorded),
     ]
 
 
@@ -324,14 +330,20 @@ def _sealed(
     }
 
 
-def answers(story: Story, hashed: bytes) -> list[dict[str, Any]]:
+def answers(story: Story, withdrawn: bytes, ticket: bytes) -> list[dict[str, Any]]:
+    """Answers to the withdrawal and to the ticket; both are given by their request hashes."""
     refused = refuse(story.answer_at, PeerError(Refusal.INSUFFICIENT_FUNDS, "there is too little on the account"))
     granted = Answer(story.answer_at, "", "", _withdraw_answer(story).encode())
-    return [_answer(story, hashed, answer) for answer in (granted, refused)]
+    issued = Answer(story.answer_at, "", "", exchanges.ticket_issue(story).encode())
+    return [
+        _answer(story, story.withdraw_id, withdrawn, granted),
+        _answer(story, story.withdraw_id, withdrawn, refused),
+        _answer(story, exchanges.ticket_id(story), ticket, issued),
+    ]
 
 
-def _answer(story: Story, hashed: bytes, answer: Answer) -> dict[str, Any]:
-    key, request = story.root.answer_key(story.withdraw_id), story.withdraw_id
+def _answer(story: Story, request: bytes, hashed: bytes, answer: Answer) -> dict[str, Any]:
+    key = story.root.answer_key(request)
     signature = sign(story.identity_seed, Domain.ANSWER, hashed, answer.encode())
     return {
         "request_id": request,

@@ -12,7 +12,7 @@ from protocol.coins import SALT_BYTES, Coin, Evidence, SpentCoin, message_of, sp
 from protocol.commission import Commission
 from protocol.derivation import Root, new_request_id
 from protocol.envelope import EnvelopePrivateKey, Suite
-from protocol.keyset import Denomination, Keyset, Limits
+from protocol.keyset import Denomination, Keyset, Limits, Tariff
 from protocol.messages import (
     Catalog,
     Certificate,
@@ -122,9 +122,16 @@ class Story:
             identity=self.identity,
             envelope_keys=(self.hybrid.public, self.x25519.public),
             denominations=(self.denomination,),
-            withdrawal_commission=Commission(0, 5_000, 1, 0),
-            deposit_commission=Commission(2, 10_000, 0, 500),
+            tariff=Tariff(
+                withdrawal=Commission(0, 5_000, 1, 0),
+                deposit=Commission(2, 10_000, 0, 500),
+                exchange=Commission(0, 0, 0, 0),
+                refund=Commission(0, 5_000, 1, 0),
+                redemption=Commission(0, 2_000, 0, 0),
+                payout=Commission(25, 0, 0, 0),
+            ),
             limits=Limits(100, 4),
+            revoked=(seed("id of a revoked denomination"),),
         )
 
     @property

@@ -49,6 +49,7 @@ def test_our_code_gives_the_vectors() -> None:
 def test_every_message_occurs() -> None:
     text = generate.PATH.read_text("utf-8")
     inside = {"Item", "Limits", "EnvelopeKey", "BlindedCoin", "OrderLine", "Evidence", "Coin", "SpentCoin"}
+    inside |= {"Tariff", "BlindSignature", "StoredAnswer", "PayoutStatus", "DenominationTotal", "TokenCoin"}
     signed = {"Signed", "SignedKeyset", "SignedLetter", "SignedAnswer"}
     for kind in message_kinds():
         name = message_name(kind)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from agents.bank.sqlite import SqliteBooks
 from agents.bank.store import Books, BooksUnavailable
-from agents.database import NewerSchema
-from protocol.bank.ledger import Conflict, Posted, Posting, Repeated
+from agents.database import NewerSchema, OlderSchema
+from protocol.bank.ledger import Conflict, Generation, Posted, Posting, Repeated
 from protocol.refusals import Refusal
 from tests.conformance.accounts import AccountsConformance
 from tests.conformance.bookkeeping import (
@@ -25,9 +25,11 @@ from tests.conformance.bookkeeping import (
     OpenBooks,
     coin,
     deposit,
+    exchange,
     faults,
     h,
     payment,
+    redemption,
     refusal_of,
     request,
     rich_client,
@@ -35,9 +37,11 @@ from tests.conformance.bookkeeping import (
     withdrawal,
 )
 from tests.conformance.books import BooksConformance
+from tests.conformance.payouts import PayoutsConformance
+from tests.conformance.recovery import RecoveryConformance
 
 
-class TestSqliteBooks(BooksConformance, AccountsConformance):
+class TestSqliteBooks(BooksConformance, AccountsConformance, RecoveryConformance, PayoutsConformance):
     @pytest.fixture
     def open_books(self, clock: ManualClock, tmp_path: Path) -> OpenBooks:
         return lambda: SqliteBooks(tmp_path / "books.db", clock)
@@ -61,11 +65,21 @@ def open_and_close(path: Path) -> None:
 
 def test_books_of_a_later_release_are_refused_and_left_untouched(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     with pytest.raises(NewerSchema, match="later release"):
         open_and_close(path)
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+
+
+def test_books_of_an_earlier_release_are_refused_and_left_untouched(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(OlderSchema, match="use that release"):
+        open_and_close(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 def test_a_file_that_is_no_database_is_unavailable(path: Path) -> None:
@@ -95,6 +109,13 @@ async def test_every_commit_is_synced(path: Path) -> None:
 
 
 # ---------------------------------------------------------------- faults of the disk
+
+
+async def test_a_read_that_fails_is_told_and_passes(path: Path) -> None:
+    async with SqliteBooks(path, ManualClock()) as books:
+        with pytest.raises(BooksUnavailable, match="no such table"):
+            await books._read(lambda db: db.execute("SELECT 1 FROM nowhere").fetchall())
+        assert await books.accounts() == []
 
 
 async def test_a_full_disk_is_told_leaves_no_half_state_and_passes(path: Path) -> None:
@@ -186,6 +207,8 @@ class Model:
 
     def __init__(self, client: int, shop: int) -> None:
         self.balances = {client: 60, shop: 0}
+        self.left = {client: 4 * 8, shop: 0}  # to redeem
+        self.generations = {client: 0, shop: 0}
         self.answers: dict[bytes, bytes] = {}
         self.verdicts: dict[bytes, bytes] = {}
         self.sales: set[bytes] = set()
@@ -197,6 +220,13 @@ class Model:
         if refusal is None:
             self.answers[posting.request_id] = posting.request_hash
             self.issued.update(posting.issued)
+            self.spent |= {(each.denomination, each.serial): posting.spent_on for each in posting.spent}
+            if (device := posting.generation) is not None:
+                self.generations[device.account] = device.number
+            if (withdrawn := posting.withdrawal) is not None:
+                self.left[withdrawn.account] += withdrawn.amount
+            if (redeemed := posting.redemption) is not None:
+                self.left[redeemed.account] -= redeemed.amount
             for entry in posting.entries:
                 kind, _, number = entry.ledger.partition("/")
                 if kind == "account":
@@ -204,12 +234,14 @@ class Model:
             if (paid := posting.payment) is not None:
                 self.verdicts[paid.digest] = paid.verdict
                 self.sales |= {paid.payment_id} if paid.accepted else set()
-                self.spent |= {(each.denomination, each.serial): paid.digest for each in posting.spent}
         return "Posted" if refusal is None else refusal
 
     def _refusal(self, posting: Posting) -> str | None:
         if (known := self.answers.get(posting.request_id)) is not None:
             return "Repeated" if known == posting.request_hash else Refusal.REQUEST_ID_REUSED
+        device = posting.generation
+        if device is not None and self.generations[device.account] != device.number - device.taken_over:
+            return Refusal.SUPERSEDED
         if (paid := posting.payment) is not None:
             if paid.digest in self.verdicts:
                 return ""
@@ -219,6 +251,8 @@ class Model:
             return Refusal.ALREADY_SPENT
         if self.issued & set(posting.issued):
             return Refusal.BLINDED_VALUE_REUSED
+        if (redeemed := posting.redemption) is not None and self.left[redeemed.account] < redeemed.amount:
+            return Refusal.REDEMPTION_CAPPED
         debits = [(int(e.ledger[8:]), e.amount) for e in posting.entries if e.ledger.startswith("account/")]
         return Refusal.INSUFFICIENT_FUNDS if any(self.balances[n] + amount < 0 for n, amount in debits) else None
 
@@ -230,9 +264,22 @@ _request_parts: st.SearchStrategy[dict[str, Any]] = st.one_of(
 )
 _postings: st.SearchStrategy[Callable[[], Posting]] = st.one_of(
     st.builds(
-        lambda blinded, parts: lambda: withdrawal(CLIENT, *blinded, **parts),
+        lambda blinded, device, parts: lambda: withdrawal(CLIENT, *blinded, generation=device, **parts),
         st.sets(_few("uvwxyz"), min_size=1, max_size=3).map(sorted),
+        st.builds(Generation, st.just(CLIENT), _few((0, 0, 1)), taken_over=st.booleans()),
         _request_parts,
+    ),
+    st.builds(
+        lambda coins, blinded, on: lambda: exchange(*map(coin, coins), into=blinded, value=8, on=on),
+        st.sets(_few("abcd"), min_size=3, max_size=4).map(sorted),
+        st.sets(_few("uvwxyz"), min_size=1, max_size=3).map(sorted).map(tuple),
+        _few("ef"),
+    ),
+    st.builds(
+        lambda account, coins, on: lambda: redemption(account, *map(coin, coins), on=on),
+        _few((CLIENT, CLIENT, SHOP)),
+        st.sets(_few("abcd"), min_size=1, max_size=2).map(sorted),
+        _few("gh"),
     ),
     st.builds(
         lambda name, sale, coins, parts: lambda: deposit(SHOP, name, *map(coin, coins), payment_id=sale, **parts),
@@ -249,7 +296,7 @@ _postings: st.SearchStrategy[Callable[[], Posting]] = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(_postings, min_size=1, max_size=6), min_size=1, max_size=4))
 def test_any_business_at_once_is_what_the_model_says(batches: list[list[Callable[[], Posting]]]) -> None:
     async def run(books: Books) -> None:

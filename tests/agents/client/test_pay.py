@@ -5,10 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.bank.desks import DESKS
 from agents.bank.home import sign_keyset
 from agents.client import pay as paying
+from agents.client.cli.inspect import evidence_of
 from agents.client.pay import Quote
-from agents.client.store import ExchangeRow
+from agents.client.resume import resume
+from agents.client.show import describe
+from agents.client.store import CoinsTaken, ExchangeRow
 from agents.client.wallet import Wallet, WalletError
 from agents.merchant.till import Till
 from agents.requester import NobodyAnswers
@@ -17,11 +21,13 @@ from protocol import topics
 from protocol.errors import PeerError
 from protocol.messages import OrderLine, Payreq, Receipt, Signed
 from protocol.refusals import Refusal
-from protocol.wallet import payment
+from protocol.wallet import exchange, payment, withdrawal
 from tests.agents.world import BANK, SHOP, Town, cash, copy_file, states
 from tests.simulation.clock import HOUR_MS, VirtualClock
 from tests.simulation.network import Network
 from tests.world import alter
+
+from .purses import EXCHANGES, answers, cash_as, exchange_requests, nothing
 
 DAY_MS = 24 * HOUR_MS
 PAY = f"ecash/v1/{SHOP}/pay/+"
@@ -91,15 +97,35 @@ async def test_a_payment_request_under_another_signature_is_refused(
         assert caught.value.refusal is Refusal.BAD_SIGNATURE
 
 
-async def test_a_wallet_that_sees_another_keyset_than_the_merchant_pays_nothing(town: Town, network: Network) -> None:
+async def test_a_merchant_that_has_not_seen_the_newest_keyset_yet_is_paid(town: Town, network: Network) -> None:
     newer = msgspec.structs.replace(town.keyset, number=1, chain=(town.keyset.hash,))
     async with town.open_wallet("alice") as alice, alice.presence(town.address.broker) as requester:
         await town.customer(alice, "alice", 100)
-        network.loses = lambda message: False
-        alice_only = sign_keyset(town.mint.keys.identity, newer)
-        network._retained[topics.keys(BANK)] = alice_only
-        with pytest.raises(PeerError, match="another keyset"):
-            await town.order(alice, requester)
+        network._retained[topics.keys(BANK)] = sign_keyset(town.mint.keys.identity, newer)
+        quote = await town.order(alice, requester)
+        assert (quote.bank.keyset, quote.payreq.keyset) == (newer, town.keyset.hash)
+        assert isinstance((await paying.pay(alice, quote, requester)).state, payment.Paid)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_merchant_that_has_seen_a_newer_keyset_is_paid_if_the_wallet_can_fetch_it(
+    town: Town, network: Network, monkeypatch: pytest.MonkeyPatch, announced: bool
+) -> None:
+    newer = msgspec.structs.replace(town.keyset, number=1, chain=(town.keyset.hash,))
+
+    def ask(**fields: Any) -> Payreq:
+        if announced:
+            network._retained[topics.keys(BANK)] = sign_keyset(town.mint.keys.identity, newer)
+        return Payreq(**fields | {"keyset": newer.hash})
+
+    monkeypatch.setattr("agents.merchant.till.Payreq", ask)
+    async with town.open_wallet("alice") as alice, alice.presence(town.address.broker) as requester:
+        await town.customer(alice, "alice", 100)
+        if announced:
+            assert (await town.order(alice, requester)).bank.keyset == newer
+        else:
+            with pytest.raises(PeerError, match="another keyset"):
+                await town.order(alice, requester)
 
 
 async def test_an_unknown_item_is_refused(town: Town) -> None:
@@ -154,10 +180,9 @@ async def test_two_payments_at_once_never_share_a_coin(town: Town) -> None:
     async with town.open_wallet("alice") as alice:
         await town.customer(alice, "alice", 100)
         await cash(alice, 26)
-        outcomes = await asyncio.gather(town.buy(alice), town.buy(alice, "card"), return_exceptions=True)
-        paid = [row for row in outcomes if isinstance(row, ExchangeRow)]
-        assert paid
-        assert all(isinstance(row.state, payment.Paid) for row in paid)
+        for row in await asyncio.gather(town.buy(alice), town.buy(alice, "card")):
+            assert isinstance(row.state, payment.Paid)
+        assert await states(alice) == {"free": 8}
         assert await town.faults() == []
 
 
@@ -179,6 +204,173 @@ async def test_a_copied_wallet_that_spends_twice_is_told_kindly_and_keeps_the_re
             assert not row.open
             left = (await states(backup)).get("free", 0)
     assert await town.faults() == []
+
+
+# ---------------------------------------------------------------- coins that do not make the sum
+
+
+async def test_coins_that_cannot_make_the_sum_are_changed_first_and_it_is_told(
+    town: Town, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[ExchangeRow] = []
+    async with town.open_wallet("alice") as alice, alice.presence(town.address.broker) as requester:
+        await town.customer(alice, "alice", 100)
+        await cash_as(monkeypatch, alice, 4, 4, 4, 4)
+        quote = await town.order(alice, requester)
+        step = await paying.next_step(alice, quote)
+        assert isinstance(step, paying.Change)
+        assert (step.plan.inputs, step.plan.commission, step.purpose) == ({4: 1}, 0, "change")
+        row = await paying.pay(alice, quote, requester, tell=told.append)
+        assert isinstance(row.state, payment.Paid)
+        assert [describe(step) for step in told] == ["Changed 0.04 USD for smaller coins."]
+        assert await states(alice) == {"free": 3}
+    assert len(network.heard("ecash/v1/north/+/withdraw/+")) == 1
+    assert await town.faults() == []
+
+
+async def test_coins_worth_too_little_are_joined_by_a_withdrawal_of_a_stock(
+    town: Town, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[ExchangeRow] = []
+    async with town.open_wallet("alice") as alice, alice.presence(town.address.broker) as requester:
+        await town.customer(alice, "alice", 100)
+        await cash_as(monkeypatch, alice, 4, 4)
+        quote = await town.order(alice, requester)
+        assert isinstance(await paying.next_step(alice, quote), paying.Shortfall)
+        assert isinstance((await paying.pay(alice, quote, requester, tell=told.append)).state, payment.Paid)
+        assert [(step.kind, step.note.amount) for step in told] == [("withdraw", 32)]
+    assert network.heard(EXCHANGES) == []
+
+
+async def test_what_the_account_holds_is_enough_together_with_what_is_in_hand(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 and a commission of 10 % fetch 4 coins of 4; 10 are left: 9 and a commission."""
+    told: list[ExchangeRow] = []
+    async with town.open_wallet("alice") as alice, alice.presence(town.address.broker) as requester:
+        await town.customer(alice, "alice", 19)
+        await cash_as(monkeypatch, alice, 4, 4)
+        quote = await town.order(alice, requester)
+        assert isinstance((await paying.pay(alice, quote, requester, tell=told.append)).state, payment.Paid)
+        states_of = [type(step.state) for step in told]
+        assert states_of == [withdrawal.Refused, withdrawal.Refused, withdrawal.Issued]
+        assert await states(alice) == {}
+    assert await town.faults() == []
+
+
+@pytest.mark.parametrize("loses", [exchange_requests, answers])
+async def test_a_change_whose_answer_is_lost_goes_on_over_a_restart_and_nothing_is_lost(
+    town: Town,
+    network: Network,
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    loses: Callable[[Outgoing], bool],
+) -> None:
+    async with town.open_wallet("alice") as alice:
+        await town.customer(alice, "alice", 100)
+        await cash_as(monkeypatch, alice, 4, 4, 4, 4)
+        async with alice.presence(town.address.broker) as requester:
+            quote = await town.order(alice, requester)
+            network.loses = loses
+            task = asyncio.create_task(paying.pay(alice, quote, requester))
+            await network.wait_for(1, EXCHANGES)
+            clock.advance(60_000)
+            with pytest.raises(WalletError, match="has not ended yet"):
+                await task
+        assert await states(alice) == {"free": 12, "reserved": 4}
+    network.loses = nothing
+    async with town.open_wallet("alice") as alice:
+        (row,) = await resume(alice)
+        assert row.state == exchange.Exchanged(4)
+        assert await states(alice) == {"free": 16}
+        assert isinstance((await town.buy(alice)).state, payment.Paid)
+        assert await states(alice) == {"free": 3}
+    assert len({message.payload for message in network.heard(EXCHANGES)}) == 1
+    assert await town.faults() == []
+
+
+async def test_an_old_copy_of_the_wallet_pays_with_what_is_really_left(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[ExchangeRow] = []
+    async with town.open_wallet("alice") as alice:
+        await town.customer(alice, "alice", 100)
+        await cash_as(monkeypatch, alice, *[4] * 8)
+    copy_file(town.folder / "alice.db", town.folder / "backup.db")
+    async with town.open_wallet("alice") as alice:
+        assert isinstance((await town.buy(alice, "card")).state, payment.Paid)
+    async with town.open_wallet("backup", seed="alice", device="alice") as backup:
+        async with backup.presence(town.address.broker) as requester:
+            quote = await town.order(backup, requester)
+            row = await paying.pay(backup, quote, requester, tell=told.append)
+        *refused, changed = [step.state for step in told]
+        assert isinstance(changed, exchange.Exchanged)
+        assert refused
+        assert all(isinstance(state, exchange.Refused) and state.spent == 1 for state in refused)
+        assert isinstance(row.state, payment.Paid | payment.Refused)
+        while isinstance(row.state, payment.Refused):
+            row = await town.buy(backup)
+        assert isinstance(row.state, payment.Paid)
+    assert await town.faults() == []
+
+
+async def test_coins_that_are_always_taken_by_others_end_in_an_error(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def taken(*_: object) -> ExchangeRow:
+        raise CoinsTaken("a coin is not free")
+
+    async with town.open_wallet("alice") as alice:
+        await town.customer(alice, "alice", 100)
+        await cash_as(monkeypatch, alice, 4, 4, 4, 4)
+        monkeypatch.setattr(paying, "carry_out", taken)
+        with pytest.raises(WalletError, match="cannot make"):
+            await town.buy(alice)
+        monkeypatch.undo()
+        monkeypatch.setattr(paying, "advance", taken)
+        with pytest.raises(CoinsTaken):
+            await town.buy(alice)
+        assert await states(alice) == {"free": 16}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [(Refusal.COMMISSION_CHANGED, "the bank refuses"), (Refusal.DENOMINATION_CLOSED, "the bank refuses")],
+)
+async def test_a_change_that_the_bank_refuses_ends_the_payment_with_its_reason(
+    town: Town, monkeypatch: pytest.MonkeyPatch, refusal: Refusal, error: str
+) -> None:
+    async def refuse(*_: object) -> bytes:
+        raise PeerError(refusal, "not today")
+
+    async with town.open_wallet("alice") as alice:
+        await town.customer(alice, "alice", 100)
+        await cash_as(monkeypatch, alice, 4, 4, 4, 4)
+        monkeypatch.setitem(DESKS, "exchange", refuse)
+        with pytest.raises(WalletError, match=f"{error}: not today"):
+            await town.buy(alice)
+        assert await states(alice) == {"free": 16}
+
+
+async def test_nobody_can_join_account_exchange_and_payment_by_their_client_ids(
+    town: Town, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town.open_wallet("alice") as alice:
+        await town.customer(alice, "alice", 100)
+        await cash_as(monkeypatch, alice, 4, 4, 4, 4, 4)
+        await town.buy(alice)
+        await cash_as(monkeypatch, alice, 4, 4, 4, 4)
+        await town.buy(alice)
+    kinds: dict[str, set[str]] = {}
+    for message in network.published:
+        kind, client = message.topic.split("/")[-2:]
+        if kind in ("account", "withdraw", "exchange", "order", "pay") and "presence" not in client:
+            kinds.setdefault(client, set()).add(kind)
+    presences = sorted(sorted(one) for one in kinds.values())
+    assert presences.count(["exchange"]) == len(network.heard(EXCHANGES)) > 0
+    assert [one for one in presences if one != ["exchange"]] == [["account"]] + [["order", "pay"]] * 2 + [
+        ["withdraw"]
+    ] * 2
 
 
 # ---------------------------------------------------------------- who is silent, lies, or loses the receipt
@@ -272,6 +464,27 @@ async def test_a_merchant_that_refuses_could_be_lying_so_the_wallet_waits_and_as
         clock.advance(HOUR_MS)
         assert isinstance((await task).state, payment.Released)
         assert await states(alice) == {"free": 20}
+
+
+async def test_a_bank_that_refuses_its_verdict_for_good_is_in_dispute_and_its_answer_is_kept(
+    town: Town, network: Network, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> bytes:
+        raise PeerError(Refusal.BAD_SPEND_SIGNATURE, "the coin was not spent on this payment")
+
+    monkeypatch.setitem(DESKS, "verdict", refuse)
+    async with town.open_wallet("alice") as alice:
+        await town.customer(alice, "alice", 100)
+        await cash(alice, 20)
+        row = await pay_until_late(town, network, clock, alice, to_shop)
+        assert isinstance(row.state, payment.Disputed)
+        assert not row.open
+        assert await states(alice) == {"free": 7, "aside": 13}
+        assert f"ecash wallet show {row.id.hex()[:8]}" in describe(row)
+        kept = evidence_of(row.state)
+        assert (kept["inquiry"], kept["verdict"]) == (row.state.payment.inquiry, b"")
+        answer = alice.open_from_bank(alice.bank(), row.state.payment.inquiry_id, kept["inquiry"], kept["answer"])
+        assert answer.refusal == Refusal.BAD_SPEND_SIGNATURE
 
 
 async def test_patience_ends_and_the_payment_stays_open(town: Town, network: Network, clock: VirtualClock) -> None:

@@ -66,7 +66,7 @@ async def test_a_withdrawal_goes_on_and_is_debited_once(
         assert isinstance(row.state, withdrawal.Issued)
         assert await states(alice) == {"free": 8}
         assert await resume(alice) == []
-    assert await town.books.balance(1002) == 92 - town.keyset.withdrawal_commission.charge(8)
+    assert await town.books.balance(1002) == 92 - town.keyset.tariff.withdrawal.charge(8)
 
 
 @pytest.mark.parametrize("loses", [requests, answers])

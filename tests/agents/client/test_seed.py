@@ -18,9 +18,19 @@ def test_words_come_back_however_they_were_typed() -> None:
     assert entropy_of(f"  {words_of(ENTROPY).upper()}\n") == ENTROPY
 
 
-@pytest.mark.parametrize("words", ["", "abandon " * 12, "abandon " * 11 + "abuot", "hello world"])
-def test_words_that_are_wrong_are_told(words: str) -> None:
-    with pytest.raises(ValueError, match="misspelt or swapped"):
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        ("", "these are 0"),
+        ("hello world", "these are 2"),
+        ("abandon " * 23 + "art", "these are 24"),
+        ("abandon " * 11 + "abuot", "word 12 is misspelt.*perhaps about"),
+        ("abandon " * 11 + "zzzzzzz", "word 12 is misspelt.*another one"),
+        ("abandon " * 12, "one is wrong, or two are swapped"),
+    ],
+)
+def test_words_that_are_wrong_are_told_and_where_to_look(words: str, where: str) -> None:
+    with pytest.raises(ValueError, match=where):
         entropy_of(words)
 
 

@@ -45,6 +45,31 @@ async def test_an_invitation_is_used_once(town: Town) -> None:
         assert caught.value.refusal is Refusal.INVALID_INVITATION
 
 
+async def test_a_claim_whose_answer_was_lost_is_had_again_without_a_take_over(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(row: object) -> None:
+        raise NobodyAnswers("the machine went down here")
+
+    await town.books.open_account("client", "bob", "Bob", "USD", b"", hash_invitation(b"b" * 16))
+    async with town.open_wallet("bob") as bob:
+        async with bob.presence(town.address.broker) as requester:
+            await bob.refresh(town.address, requester)
+        with monkeypatch.context() as patch, pytest.raises(NobodyAnswers):
+            patch.setattr(bob.store, "save_bank", lost)
+            await bob.register(town.address, b"b" * 16)
+        assert (await bob.register(town.address, b"b" * 16)).generation == 1
+        assert (bob.bank().row.account, bob.bank().row.generation) == (1002, 1)
+
+
+async def test_a_claim_that_was_refused_is_written_anew(town: Town) -> None:
+    async with town.open_wallet("bob") as bob:
+        with pytest.raises(PeerError, match="invitation"):
+            await bob.register(town.address, b"b" * 16)
+        await town.books.open_account("client", "bob", "Bob", "USD", b"", hash_invitation(b"b" * 16))
+        assert (await bob.register(town.address, b"b" * 16)).generation == 1
+
+
 async def test_a_bank_must_be_known_or_named(town: Town) -> None:
     async with town.open_wallet("alice") as alice:
         with pytest.raises(WalletError, match="register"):

@@ -3,8 +3,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from agents.client import withdraw as withdrawing
+from agents.client.redeem import redeem
 from agents.client.wallet import WalletError
-from agents.client.withdraw import withdraw
+from agents.client.withdraw import WEEK_MS, withdraw
 from protocol.money import Amount
 from protocol.refusals import Refusal
 from protocol.wallet import withdrawal
@@ -59,7 +61,7 @@ async def test_coins_that_the_bank_signed_wrongly_are_not_counted(town: Town, mo
     async with town.open_wallet("alice") as alice:
         await town.customer(alice, "alice", 100)
         with monkeypatch.context() as patch:
-            patch.setattr(town.bank._signer, "blind_sign", sign)
+            patch.setattr(town.bank._desk.signer, "blind_sign", sign)
             row = await cash(alice, 8)
         assert isinstance(row.state, withdrawal.Disputed)
         assert not row.open
@@ -84,5 +86,26 @@ async def test_the_same_request_is_sent_until_it_is_answered_and_debited_once(
         lanes = {message.topic.split("/")[3] for message in network.heard("ecash/v1/north/+/withdraw/+")}
         assert len(sent_bytes) == 1
         assert len(lanes) >= 3
-        assert await town.books.balance(1002) == 92 - town.keyset.withdrawal_commission.charge(8)
+        assert await town.books.balance(1002) == 92 - town.keyset.tariff.withdrawal.charge(8)
         assert await town.faults() == []
+
+
+async def test_that_a_withdrawal_is_used_up_is_told_only_weeks_later(
+    town: Town, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told at once, it would date the payment that took its last coin."""
+    monkeypatch.setattr(withdrawing, "KEPT_WITHDRAWALS", 0)
+    async with town.open_wallet("alice") as alice:
+        bank = await town.customer(alice, "alice", 100)
+        first = await cash(alice, 4)
+        await redeem(alice, bank, await alice.store.coins("north", "USD"), unverified=False)
+        clock.advance(20 * WEEK_MS)
+        finder = await cash(alice, 4)
+        assert (finder.note.settled, finder.note.used_up) == ((), (first.id,)), "however long ago it was withdrawn"
+        weeks = 2 + 6 * alice.root.settling_jitter(first.id) / 1000
+        clock.advance(int(weeks * WEEK_MS) - 1000)
+        early = await cash(alice, 4)
+        assert (early.note.settled, early.note.used_up) == ((), ())
+        clock.advance(2000)
+        assert (await cash(alice, 4)).note.settled == (first.id,)
+        assert (await cash(alice, 4)).note.settled == (), "once is enough"

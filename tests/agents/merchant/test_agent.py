@@ -24,7 +24,7 @@ DEPOSITS = f"ecash/v1/{BANK}/+/deposit/+"
 async def test_an_open_shop_announces_its_catalogue_under_the_banks_certificate(town: Town, network: Network) -> None:
     (announced,) = network.heard(topics.catalog(SHOP))
     assert announced.retain
-    catalog = Catalog.decode(Signed.decode(announced.payload).check(town.shop._keys.public, Domain.CATALOG))
+    catalog = Catalog.decode(Signed.decode(announced.payload).check(town.shop.desk.keys.public, Domain.CATALOG))
     assert [(item.sku, item.price) for item in catalog.items] == [("novel", 13), ("card", 5)]
     assert open_catalog(SHOP, announced.payload, town.keyset).certificate.account == town.shop_number
     await town.stop_shop()
@@ -110,17 +110,17 @@ async def test_a_new_keyset_is_taken_over_and_a_fork_is_not(town: Town, network:
     topic = topics.keys(BANK)
     assert await town.shop.handle(Incoming(topic, sign_keyset(identity, fork))) is None
     assert town.shop.dropped.total() == 1
-    assert town.shop._opened.trust.ring.keyset == town.keyset
+    assert town.shop.desk.banks[BANK].ring.keyset == town.keyset
     assert await town.shop.handle(Incoming(topic, sign_keyset(identity, newer))) is None
-    assert town.shop._opened.trust.ring.keyset == newer
+    assert town.shop.desk.banks[BANK].ring.keyset == newer
     await town.shop.handle(Incoming(topic, sign_keyset(identity, town.keyset)))
-    assert town.shop._opened.trust.ring.keyset == newer
+    assert town.shop.desk.banks[BANK].ring.keyset == newer
 
 
 async def test_a_request_that_comes_before_the_shop_is_open_is_dropped(founded: Town, network: Network) -> None:
     await founded.start_bank()
     await founded.start_shop()
-    settings, keys = founded.shop._settings, founded.shop._keys
+    settings, keys = founded.shop.desk.settings, founded.shop.desk.keys
     async with MerchantStore(founded.folder / "other.db") as store:
         link = network.link("other-presence", persistent=True)
         closed = MerchantAgent(settings, keys, {}, store, link, founded.clock, founded.entropy("other"))

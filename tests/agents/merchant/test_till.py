@@ -31,11 +31,11 @@ class Buyer(Caller):
     """Who speaks to the shop by hand."""
 
     def to_shop(self, kind: str, body: Message | bytes, **parts: bytes | int) -> Asking:
-        return self.seal(kind, body, to=self.town.shop._keys.envelope.public, **parts)  # type: ignore[arg-type]
+        return self.seal(kind, body, to=self.town.shop.desk.keys.envelope.public, **parts)  # type: ignore[arg-type]
 
     def read_answer(self, asking: Asking, sealed: bytes | None) -> Answer:
         assert sealed is not None
-        return self.open(asking, sealed, self.town.shop._keys.public)
+        return self.open(asking, sealed, self.town.shop.desk.keys.public)
 
     async def order(self, *lines: OrderLine, bank: str = BANK) -> Answer:
         asking = self.to_shop("order", OrderRequest(bank, lines or (OrderLine("card", 1),)))
@@ -125,7 +125,7 @@ async def test_paid_is_paid_once_and_the_receipt_is_the_same_each_time(
     assert Verdict.decode(Signed.decode(receipt.verdict).statement).refusal == ""
     again = await buyer.pay(network, request)
     assert again == answer
-    assert await buyer.town.books.balance(buyer.town.shop_number) == 5 - buyer.town.keyset.deposit_commission.charge(5)
+    assert await buyer.town.books.balance(buyer.town.shop_number) == 5 - buyer.town.keyset.tariff.deposit.charge(5)
     assert len(await buyer.town.sales.deposits()) == 1
 
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from protocol.answer import open_secret
+from protocol.bank.coins import Taken
 from protocol.bank.deposit import (
     TRANSITIONS,
     Accepted,
@@ -48,8 +49,8 @@ from tests.world import world as make_world
 
 WORLD = make_world()
 INFO, PARCEL_OF, SIGN = WORLD.info, WORLD.parcel(), sign_verdict(WORLD.identity_seed)
-TOTALS = tuple(sorted({WORLD.ids["USD", value]: value for value in (100, 200, 500)}.items()))
-EXAMINED = Examined(INFO, PARCEL_OF, TOTALS, 1)
+TOTALS = {WORLD.ids["USD", value]: value for value in (100, 200, 500)}
+EXAMINED = Examined(INFO, PARCEL_OF, Taken(PARCEL_OF.coins, TOTALS), 1)
 EARLIER = WORLD.purse.spend(seed("an earlier payment"))[1]
 EVIDENCE = Evidence(EARLIER.coin.denomination, EARLIER.coin.serial, seed("an earlier payment"), EARLIER.spend)
 SPENT = Contradicted(Conflict(Refusal.ALREADY_SPENT, (EVIDENCE,)), NOW)
@@ -103,8 +104,9 @@ def test_good_coins_are_entered_as_spent_and_credited_before_the_payment_expires
     assert (verdict, commission) == (WORLD.verdict(), 1)
     assert post == Post(
         body=post.body,
-        entries=deposit_entries(INFO.account, "USD", dict(TOTALS), 1),
+        entries=deposit_entries(INFO.account, "USD", TOTALS, 1),
         spent=tuple(Spending(one.coin.denomination, one.coin.serial, one.spend) for one in PARCEL_OF.coins),
+        spent_on=INFO.digest,
         payment=Payment(
             INFO.digest,
             INFO.account,

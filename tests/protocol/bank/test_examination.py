@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from protocol.bank.coins import Taken
 from protocol.bank.deposit import CoinsBad, Examined, examine, sign_verdict, step
 from protocol.bank.desk import New
 from protocol.coins import Coin, SpentCoin, spend
@@ -17,14 +18,15 @@ from protocol.keyset import KeyRing, Limits
 from protocol.messages import PARCEL, DepositAnswer, Parcel, PaymentInfo, Signed, commit_to_coins, open_verdict
 from protocol.refusals import Refusal
 from protocol.wallet.paying import read_verdict, write_payment
-from protocol.wallet.payment import PAY, Paying, RefusalByBank, Refused, ReleaseCoins, SpendCoins
+from protocol.wallet.payment import PAY, Paying, RefusalByBank, Refused
 from protocol.wallet.payment import step as pay_step
+from protocol.wallet.purse import ReleaseCoins, SpendCoins, VoidDigest
 from tests.world import DAY, EVIDENCE_KEY, IDS, NOW, PAYER, World, alter, altered, seed
 from tests.world import world as make_world
 
 WORLD = make_world()
 INFO, PARCEL_OF = WORLD.info, WORLD.parcel()
-TOTALS = tuple(sorted({WORLD.ids["USD", value]: value for value in (100, 200, 500)}.items()))
+TOTALS = {WORLD.ids["USD", value]: value for value in (100, 200, 500)}
 
 
 def opens(parcel: Parcel) -> Callable[[], bytes]:
@@ -65,14 +67,16 @@ EXPIRED = INFO.deposit_before
 
 
 def test_good_coins_pass() -> None:
-    assert examine(INFO, opens(PARCEL_OF), WORLD.ring, NOW) == Examined(INFO, PARCEL_OF, TOTALS, 1)
+    assert examine(INFO, opens(PARCEL_OF), WORLD.ring, NOW) == Examined(
+        INFO, PARCEL_OF, Taken(PARCEL_OF.coins, TOTALS), 1
+    )
     assert examine(INFO, opens(PARCEL_OF), WORLD.ring, EXPIRED - 1).commission == 1
 
 
 def test_a_parcel_may_hold_its_coins_in_any_order() -> None:
     info, parcel = paid_with(FIVE, ONE, TWO)
     assert info == INFO
-    assert examine(info, opens(parcel), WORLD.ring, NOW).totals == TOTALS
+    assert examine(info, opens(parcel), WORLD.ring, NOW).taken.totals == TOTALS
 
 
 FAULTS: list[tuple[str, tuple[PaymentInfo, Parcel], int, Refusal]] = [
@@ -178,10 +182,19 @@ def test_a_coin_is_not_worth_more_by_naming_another_denomination() -> None:
 
 def test_a_commission_above_the_amount_is_refused_and_one_as_high_leaves_nothing() -> None:
     def ring(flat: int) -> KeyRing:
-        return KeyRing(alter(WORLD.keyset, "deposit_commission", Commission(flat, 0, 0, 0)))
+        tariff = alter(WORLD.keyset.tariff, "deposit", Commission(flat, 0, 0, 0))
+        return KeyRing(alter(WORLD.keyset, "tariff", tariff))
 
     assert refusal_of(INFO, PARCEL_OF, ring=ring(801)) is Refusal.AMOUNT_MISMATCH
     assert examine(INFO, opens(PARCEL_OF), ring(800), NOW).commission == 800
+
+
+def test_a_revoked_denomination_is_refused_before_the_coins_are_looked_at() -> None:
+    ring = KeyRing(alter(WORLD.keyset, "revoked", (TWO.denomination,)))
+    assert refusal_of(INFO, PARCEL_OF, ring=ring) is Refusal.KEY_REVOKED
+    assert refusal_of(*paid_with(ONE, TWO, TWO, FORGED), ring=ring) is Refusal.KEY_REVOKED
+    assert refusal_of(*paid_with(UNKNOWN, TWO, FIVE), ring=ring) is Refusal.UNKNOWN_DENOMINATION
+    assert refusal_of(*paid_with(ONE, FIVE), ring=ring) is Refusal.AMOUNT_MISMATCH
 
 
 @pytest.mark.parametrize("name", ["another key", "another kind", "altered", "no parcel"])
@@ -247,4 +260,4 @@ def test_a_merchant_that_substitutes_a_parcel_leaves_the_payers_coins_free(world
     assert told == RefusalByBank(signed.encode(), Refusal.PAYMENT_ALTERED, (), proven=True)
     ended, freed = pay_step(Paying(payment, 1), told)
     assert isinstance(ended, Refused)
-    assert freed == (SpendCoins(()), ReleaseCoins(payment.serials))
+    assert freed == (SpendCoins(()), ReleaseCoins(payment.serials), VoidDigest(payment.digest))

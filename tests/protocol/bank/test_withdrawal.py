@@ -1,21 +1,27 @@
-import hashlib
 from itertools import combinations
 from typing import Any
 
 import msgspec
 import pytest
 
-from protocol.bank.desk import Committed, Contradicted, New, Post, Refused
-from protocol.bank.ledger import Conflict, withdrawal_entries
+from protocol.bank.coins import check_minting
+from protocol.bank.desk import (
+    Committed,
+    Contradicted,
+    New,
+    Post,
+    Refused,
+    SignBlinded,
+    Signed,
+    SignerRefused,
+)
+from protocol.bank.ledger import Conflict, Generation, Withdrawal, withdrawal_entries
 from protocol.bank.withdrawal import (
     TRANSITIONS,
     Asked,
     Effects,
     Granted,
     Posting,
-    SignBlinded,
-    Signed,
-    SignerRefused,
     Signing,
     WithdrawalEvent,
     WithdrawalState,
@@ -23,21 +29,22 @@ from protocol.bank.withdrawal import (
 )
 from protocol.keyset import KeyRing, Limits
 from protocol.machine import State
-from protocol.messages import WithdrawAnswer, WithdrawRequest
+from protocol.messages import BlindedCoin, BlindSignature, WithdrawAnswer, WithdrawRequest
 from protocol.refusals import Refusal
-from protocol.wallet import withdrawal as wallet
 from tests.conformance.machine import MachineConformance
-from tests.world import DAY, NOW, VALUES, World, alter, rsa_key
+from tests.world import DAY, GENERATION, NOW, VALUES, World, alter, rsa_key
 from tests.world import world as make_world
 
 WORLD = make_world()
 REQUEST_ID = b"w" * 16
 DENOMINATIONS = [WORLD.ids["USD", 100], WORLD.ids["USD", 500], WORLD.ids["USD", 100]]
-REQUEST = wallet.write(WORLD.root, WORLD.ring, REQUEST_ID, DENOMINATIONS, 7)
+SETTLED = (b"e" * 16, b"f" * 16)
+REQUEST = alter(WORLD.asking(DENOMINATIONS, REQUEST_ID), "settled", SETTLED)
 ENOUGH = 700 + 7  # the amount and its commission of 1 %
 ASKED = Asked(REQUEST, WORLD.client, ENOUGH, WORLD.ring, NOW, NOW + 5)
 TOTALS = {WORLD.ids["USD", 100]: 200, WORLD.ids["USD", 500]: 500}
-SIGNING = Signing(WORLD.client.number, "USD", REQUEST.coins, TOTALS, 7, NOW + 5)
+MINTING = check_minting(REQUEST.coins, "USD", WORLD.ring, NOW)
+SIGNING = Signing(WORLD.client, REQUEST, MINTING, 7, NOW + 5)
 
 
 class TestWithdrawalMachine(MachineConformance):
@@ -70,14 +77,17 @@ def test_a_good_request_goes_to_the_signer() -> None:
 
 
 def test_what_is_signed_is_debited_and_every_blinded_value_is_remembered() -> None:
-    signatures = WORLD.sign_blinded(REQUEST)
+    signatures = WORLD.sign_blinded(REQUEST.coins)
+    named = tuple(BlindSignature(one, signed) for one, signed in zip(DENOMINATIONS, signatures, strict=True))
     state, effects = step(SIGNING, Signed(signatures))
     assert state == Posting()
     assert effects == (
         Post(
-            body=WithdrawAnswer(signatures, 700, 7).encode(),
+            body=WithdrawAnswer(named, 700, 7).encode(),
             entries=withdrawal_entries(WORLD.client.number, "USD", TOTALS, 7),
-            issued=tuple((coin.denomination, hashlib.sha256(coin.blinded).digest()) for coin in REQUEST.coins),
+            issued=MINTING.issued,
+            generation=Generation(WORLD.client.number, GENERATION),
+            withdrawal=Withdrawal(WORLD.client.number, 700, SETTLED),
             not_after=NOW + 5,
         ),
     )
@@ -101,24 +111,34 @@ def with_limit(limit: int) -> KeyRing:
     return KeyRing(alter(WORLD.keyset, "limits", Limits(limit, 1)))
 
 
+def with_coins(*coins: BlindedCoin) -> WithdrawRequest:
+    return WithdrawRequest(GENERATION, 7, coins, ())
+
+
 def with_blinded(value: int, index: int = 1) -> WithdrawRequest:
     coins = list(REQUEST.coins)
     coins[index] = alter(coins[index], "blinded", value.to_bytes(256))
-    return WithdrawRequest(7, tuple(coins))
+    return with_coins(*coins)
 
 
 def with_denomination(denomination: bytes) -> WithdrawRequest:
-    return WithdrawRequest(7, (*REQUEST.coins[:2], alter(REQUEST.coins[2], "denomination", denomination)))
+    return with_coins(*REQUEST.coins[:2], alter(REQUEST.coins[2], "denomination", denomination))
+
+
+def with_revoked(denomination: bytes) -> KeyRing:
+    return KeyRing(alter(WORLD.keyset, "revoked", (denomination,)))
 
 
 N = WORLD.ring.key(DENOMINATIONS[1]).n
-TWICE = WithdrawRequest(7, (*REQUEST.coins[:2], alter(REQUEST.coins[2], "blinded", REQUEST.coins[0].blinded)))
+TWICE = with_coins(*REQUEST.coins[:2], alter(REQUEST.coins[2], "blinded", REQUEST.coins[0].blinded))
 FAULTS: dict[str, tuple[dict[str, Any], Refusal]] = {
     "more coins than the bank takes": ({"ring": with_limit(2)}, Refusal.MALFORMED),
     "no account": ({"account": None}, Refusal.UNKNOWN_ACCOUNT),
+    "a device that was superseded": ({"account": alter(WORLD.client, "generation")}, Refusal.SUPERSEDED),
     "account in another currency": ({"account": alter(WORLD.client, "currency", "EUR")}, Refusal.WRONG_CURRENCY),
     "coin in another currency": ({"request": with_denomination(WORLD.ids["EUR", 100])}, Refusal.WRONG_CURRENCY),
     "unknown denomination": ({"request": with_denomination(bytes(32))}, Refusal.UNKNOWN_DENOMINATION),
+    "revoked": ({"ring": with_revoked(DENOMINATIONS[0])}, Refusal.KEY_REVOKED),
     "not yet minted": ({"now": NOW - DAY - 1}, Refusal.DENOMINATION_CLOSED),
     "no longer minted": ({"now": NOW + DAY}, Refusal.DENOMINATION_CLOSED),
     "blinded 0": ({"request": with_blinded(0)}, Refusal.BAD_BLINDED_VALUE),
@@ -141,7 +161,12 @@ def test_a_fault_is_refused(fields: dict[str, Any], refusal: Refusal) -> None:
     assert refusal_of(msgspec.structs.replace(ASKED, **fields)) == refusal
 
 
-LOOKED_UP = {Refusal.WRONG_CURRENCY, Refusal.UNKNOWN_DENOMINATION, Refusal.DENOMINATION_CLOSED}
+LOOKED_UP = {
+    Refusal.WRONG_CURRENCY,
+    Refusal.UNKNOWN_DENOMINATION,
+    Refusal.DENOMINATION_CLOSED,
+    Refusal.KEY_REVOKED,
+}
 PAIRS = [
     (first, second)
     for first, second in combinations(FAULTS, 2)

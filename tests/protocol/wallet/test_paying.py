@@ -159,6 +159,13 @@ def test_a_payment_request_that_the_merchant_signed_wrong_is_refused(
     assert refusal_of(open_payreq, payreq(world, **fields), world.shop, world.keyset, NOW) is refusal
 
 
+def test_a_merchant_may_see_an_older_keyset_of_the_same_chain_but_no_newer_one(world: World) -> None:
+    newer = msgspec.structs.replace(world.keyset, number=1, chain=(world.keyset.hash,))
+    assert open_payreq(payreq(world), world.shop, newer, NOW) == world.payreq
+    ahead = payreq(world, keyset=newer.hash)
+    assert refusal_of(open_payreq, ahead, world.shop, world.keyset, NOW) is Refusal.FOREIGN_KEYSET
+
+
 def test_a_payment_request_stands_until_it_expires(world: World) -> None:
     last = payreq(world, expires=NOW + 1, deposit_before=NOW + 1)
     assert open_payreq(last, world.shop, world.keyset, NOW).expires == NOW + 1

@@ -13,6 +13,7 @@ from protocol.wallet.payment import (
     Begin,
     Disputed,
     Effects,
+    InquiryRefused,
     New,
     Paid,
     Paying,
@@ -23,15 +24,12 @@ from protocol.wallet.payment import (
     RefusalByBank,
     RefusalByMerchant,
     Refused,
-    ReleaseCoins,
     Released,
-    ReserveCoins,
-    SetCoinsAside,
-    SpendCoins,
     Unreceipted,
     Waiting,
     step,
 )
+from protocol.wallet.purse import ReleaseCoins, ReserveCoins, SetCoinsAside, SpendCoins, VoidDigest
 from tests.conformance.machine import StoredMachineConformance
 from tests.world import BANK, DAY, HOUR, NOW, SHOP, seed
 
@@ -43,6 +41,7 @@ BANK_ALONE = ReceiptArrived(b"verdict", b"")
 PATIENCE_ENDS = BEFORE + RECEIPT_PATIENCE_MS
 SPENT = RefusalByBank(b"verdict", Refusal.ALREADY_SPENT, (TWO,), proven=True)
 EXPIRED = RefusalByBank(b"verdict", Refusal.PAYMENT_EXPIRED, (), proven=True)
+UNANSWERED = InquiryRefused(b"answer", Refusal.BAD_SPEND_SIGNATURE, "the coin was not spent on this payment")
 UNPROVEN = RefusalByBank(b"verdict", Refusal.ALREADY_SPENT, (), proven=False)
 
 
@@ -61,6 +60,7 @@ class TestPaymentMachine(StoredMachineConformance):
         Refused(PAYMENT.digest, b"verdict", Refusal.ALREADY_SPENT, 1),
         Released(PAYMENT.digest, b"verdict"),
         Disputed(PAYMENT, b"verdict"),
+        Disputed(PAYMENT, b"", b"answer", "why"),
     )
     events = (
         Begin(PAYMENT, NOW, 0),
@@ -73,6 +73,7 @@ class TestPaymentMachine(StoredMachineConformance):
         EXPIRED,
         UNPROVEN,
         RefusalByMerchant(Refusal.SALE_EXPIRED, "too late"),
+        UNANSWERED,
     )
 
     def step(self, state: Any, event: Any) -> tuple[State, Effects]:
@@ -138,13 +139,24 @@ class TestAVerdictEndsThePayment:
     def test_refused_with_evidence_against_one_coin(self, state: PaymentState) -> None:
         refused, effects = step(state, SPENT)
         assert refused == Refused(PAYMENT.digest, b"verdict", Refusal.ALREADY_SPENT, 1)
-        assert effects == (SpendCoins((TWO,)), ReleaseCoins((ONE, THREE)))
+        assert effects == (SpendCoins((TWO,)), ReleaseCoins((ONE, THREE)), VoidDigest(PAYMENT.digest))
 
     def test_never_deposited(self, state: PaymentState) -> None:
-        assert step(state, EXPIRED) == (Released(PAYMENT.digest, b"verdict"), (ReleaseCoins((ONE, TWO, THREE)),))
+        released, effects = step(state, EXPIRED)
+        assert released == Released(PAYMENT.digest, b"verdict")
+        assert effects == (ReleaseCoins((ONE, TWO, THREE)), VoidDigest(PAYMENT.digest))
 
     def test_refused_without_evidence(self, state: PaymentState) -> None:
         assert step(state, UNPROVEN) == (Disputed(PAYMENT, b"verdict"), (SetCoinsAside((ONE, TWO, THREE)),))
+
+
+@pytest.mark.parametrize(
+    ("event", "detail"), [(UNANSWERED, UNANSWERED.detail), (InquiryRefused(b"answer", "malformed", ""), "malformed")]
+)
+def test_a_bank_that_refuses_its_verdict_for_good_is_in_dispute(event: InquiryRefused, detail: str) -> None:
+    disputed, effects = step(Asking(PAYMENT, 3), event)
+    assert disputed == Disputed(PAYMENT, b"", b"answer", detail)
+    assert effects == (SetCoinsAside((ONE, TWO, THREE)),)
 
 
 # ---------------------------------------------------------------- accepted, but without a receipt
@@ -175,7 +187,7 @@ def test_patience_ends_and_the_banks_verdict_is_all_there_is(now: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [BANK_ALONE, SPENT, EXPIRED, UNPROVEN, RefusalByMerchant("sale_expired", "")], ids=repr
+    "event", [BANK_ALONE, SPENT, EXPIRED, UNPROVEN, UNANSWERED, RefusalByMerchant("sale_expired", "")], ids=repr
 )
 def test_what_the_bank_has_accepted_is_paid_whatever_is_said_later(event: PaymentEvent) -> None:
     assert step(UNRECEIPTED, event) == (UNRECEIPTED, ())

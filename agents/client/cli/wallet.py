@@ -1,28 +1,19 @@
-"""`ecash wallet`: register, withdraw, pay, and see what is in hand."""
+"""`ecash wallet`: make one, register, withdraw, pay, and see what is in hand."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.markup import escape
 
 from protocol.messages import Item, OrderLine
 from protocol.money import format_minor, parse_amount
-from protocol.wallet import payment, withdrawal
 
-from ..address import BankAddress
-from ..invitation import read_invitation
-from ..terminal import (
-    STILL_OPEN,
+from ...address import BankAddress
+from ...invitation import read_invitation
+from ...terminal import (
     JsonFlag,
     LogLevel,
-    default_home,
-    err,
-    fail,
-    home_option,
     name_of,
     out,
     passphrase,
@@ -31,35 +22,20 @@ from ..terminal import (
     table,
     told,
 )
-from ..world import SystemClock, SystemEntropy
-from . import pay as paying
-from . import withdraw as withdrawing
-from .resume import resume
-from .seed import ENTROPY_BYTES
-from .service import create, open_store, open_wallet
-from .show import describe, history_row, outcome_of
-from .store import ExchangeRow
-from .wallet import Wallet
-
-app = typer.Typer(no_args_is_help=True, help="The wallet: coins that nobody else can spend, and that nobody can trace.")
-
-_HOME: Final = default_home("wallet")
-Home = Annotated[Path, home_option("wallet")]
-BankName = Annotated[str | None, typer.Option("--bank", help="Which bank's coins; the only one unless given.")]
-
-
-@asynccontextmanager
-async def _opened(home: Path) -> AsyncIterator[Wallet]:
-    """Open the wallet and carry on what was left open before doing anything new."""
-    async with open_wallet(home, passphrase(), SystemClock(), SystemEntropy()) as wallet:
-        for row in await resume(wallet):
-            err.print(f"[dim]Carried on: {escape(describe(row))}[/]", soft_wrap=True)
-        yield wallet
+from ...world import SystemClock, SystemEntropy
+from .. import pay as paying
+from .. import withdraw as withdrawing
+from ..seed import ENTROPY_BYTES
+from ..service import create, open_store, open_wallet
+from ..show import describe, history_row, outcome_of
+from ..store import ExchangeRow
+from ..wallet import Wallet
+from .app import HOME, BankName, Home, app, finish, opened
 
 
 @app.command()
 @told
-def init(home: Home = _HOME, as_json: JsonFlag = False) -> None:
+def init(home: Home = HOME, as_json: JsonFlag = False) -> None:
     """Make a new wallet and show the twelve words that bring it back if this machine is lost.
 
     The passphrase is asked for, or taken from ECASH_PASSPHRASE.
@@ -80,7 +56,10 @@ def init(home: Home = _HOME, as_json: JsonFlag = False) -> None:
 def register(
     bank: Annotated[str, typer.Argument(help="The bank's address: ecash://…", envvar="ECASH_BANK")],
     invitation: Annotated[str, typer.Option(help="The invitation that claims the account.")] = "",
-    home: Home = _HOME,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the place of another device with the same words.")
+    ] = False,
+    home: Home = HOME,
     as_json: JsonFlag = False,
     log: LogLevel = "warning",
 ) -> None:
@@ -92,8 +71,8 @@ def register(
     secret = read_invitation(invitation) if invitation else b""
 
     async def do() -> None:
-        async with _opened(home) as wallet:
-            answer = await wallet.register(address, secret)
+        async with opened(home) as wallet:
+            answer = await wallet.register(address, secret, take_over=take_over)
             balance = format_minor(answer.balance, answer.currency)
             if as_json:
                 print_json({"bank": address.bank, "account": answer.account, "balance": answer.balance})
@@ -106,7 +85,7 @@ def register(
 
 @app.command()
 @told
-def balance(home: Home = _HOME, as_json: JsonFlag = False) -> None:
+def balance(home: Home = HOME, as_json: JsonFlag = False) -> None:
     """Show the coins in hand, by bank and denomination. Takes no passphrase and no network.
 
     Example: ecash wallet balance
@@ -140,7 +119,7 @@ def balance(home: Home = _HOME, as_json: JsonFlag = False) -> None:
 def withdraw(
     amount: Annotated[str, typer.Argument(help="An amount, such as 20.00; the commission comes on top.")],
     bank: BankName = None,
-    home: Home = _HOME,
+    home: Home = HOME,
     as_json: JsonFlag = False,
     log: LogLevel = "warning",
 ) -> None:
@@ -150,11 +129,11 @@ def withdraw(
     """
 
     async def do() -> ExchangeRow:
-        async with _opened(home) as wallet:
+        async with opened(home) as wallet:
             chosen = wallet.bank(bank)
             return await withdrawing.withdraw(wallet, chosen, parse_amount(amount, chosen.row.currency))
 
-    _finish(run(do(), log), as_json=as_json)
+    finish(run(do(), log), as_json=as_json)
 
 
 class Wanted(NamedTuple):
@@ -176,7 +155,7 @@ def _wanted(text: str) -> OrderLine:
 def browse(
     shop: Annotated[str, typer.Argument(help="The merchant's name.")],
     bank: BankName = None,
-    home: Home = _HOME,
+    home: Home = HOME,
     as_json: JsonFlag = False,
     log: LogLevel = "warning",
 ) -> None:
@@ -213,51 +192,76 @@ def pay(
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Pay without asking.")] = False,
     bank: BankName = None,
-    home: Home = _HOME,
+    home: Home = HOME,
     as_json: JsonFlag = False,
     log: LogLevel = "warning",
 ) -> None:
     """Order from a merchant and pay with coins that make the exact amount.
 
+    If the coins in hand do not make it, they are exchanged for smaller ones first; if they are worth too little, a
+    stock is withdrawn.
+
     Example: ecash wallet pay shop song coffee:2
     """
-    lines = [_wanted(text) for text in items]
+    lines, steps = [_wanted(text) for text in items], list[ExchangeRow]()
+
+    def tell(step: ExchangeRow) -> None:
+        steps.append(step)
+        if not as_json:
+            out.print(escape(describe(step)), soft_wrap=True)
 
     async def do() -> ExchangeRow | None:
-        async with _opened(home) as wallet:
+        async with opened(home) as wallet:
             chosen = wallet.bank(bank)
             async with wallet.presence(chosen.address.broker) as requester:
                 quote = await paying.order(wallet, chosen, shop, lines, requester)
                 if not yes and not await _confirmed(wallet, quote):
                     return None
-                return await paying.pay(wallet, quote, requester, code=code)
+                return await paying.pay(wallet, quote, requester, code=code, tell=tell)
 
     row = run(do(), log)
     if row is None:
         out.print("Nothing was paid.")
         raise typer.Exit(1)
-    _finish(row, as_json=as_json)
+    finish(row, as_json=as_json, assembled=[outcome_of(step) for step in steps])
 
 
 async def _confirmed(wallet: Wallet, quote: paying.Quote) -> bool:
     out.print(f"[bold]{escape(quote.shop.certificate.name)}[/] (certified by {quote.bank.row.name}) asks for")
     for line in quote.payreq.order:
         out.print(f"  {escape(line)}")
-    if await paying.choose_coins(wallet, quote) is None:
-        stock = paying.stock_for(quote.amount)
-        commission = quote.bank.keyset.withdrawal_commission.charge(stock.value)
-        out.print(
-            f"Your coins do not make {quote.amount}: {stock} will be withdrawn first, at a commission of "
-            f"{format_minor(commission, stock.currency)}, if the account holds it. "
-            "Withdrawing well ahead of paying keeps the two apart."
-        )
+    before = _before_paying(quote, await paying.next_step(wallet, quote))
+    if before:
+        out.print(before, soft_wrap=True)
     question = f"Pay {quote.amount}?"
     return await asyncio.to_thread(typer.confirm, question, default=False)
 
 
+def _before_paying(quote: paying.Quote, step: paying.Step) -> str:
+    """Say what has to be done before the payment, and what that costs."""
+    bank, currency = quote.bank, quote.amount.currency
+    match step:
+        case paying.Ready():
+            return ""
+        case paying.Change(plan=plan, purpose=purpose):
+            why = "are changed for smaller ones" if purpose == "change" else "are exchanged for fresh ones"
+            worth = format_minor(sum(value * count for value, count in plan.inputs.items()), currency)
+            return (
+                f"Your coins do not make {quote.amount}: coins worth {worth} {why} first, without anybody seeing whose "
+                f"they are, at a commission of {format_minor(plan.commission, currency)}."
+            )
+        case paying.Shortfall(amounts=(stock, _, _)):
+            commission = bank.keyset.tariff.withdrawal.charge(stock.value)
+            return (
+                f"Your coins are worth less than {quote.amount}: {stock} will be withdrawn first, at a commission of "
+                f"{format_minor(commission, currency)}, or less if the account holds less. "
+                "Withdrawing well ahead of paying keeps the two apart."
+            )
+
+
 @app.command()
 @told
-def history(home: Home = _HOME, as_json: JsonFlag = False) -> None:
+def history(home: Home = HOME, as_json: JsonFlag = False) -> None:
     """List withdrawals and payments, the oldest first. Takes no passphrase and no network.
 
     Example: ecash wallet history --json
@@ -275,21 +279,3 @@ def history(home: Home = _HOME, as_json: JsonFlag = False) -> None:
     for row in rows:
         shown.add_row(*map(escape, history_row(row)))
     out.print(shown)
-
-
-def _finish(row: ExchangeRow, *, as_json: bool) -> None:
-    """Say how an exchange has ended, and end the command accordingly."""
-    if as_json:
-        print_json(outcome_of(row))
-    match row.state:
-        case withdrawal.Issued() | payment.Paid():
-            if not as_json:
-                out.print(f"[green]{escape(describe(row))}[/]")
-        case _ if row.open:
-            if not as_json:
-                out.print(f"[yellow]{escape(describe(row))}[/]")
-            raise typer.Exit(STILL_OPEN)
-        case _:
-            if as_json:
-                raise typer.Exit(1)
-            fail(describe(row))

@@ -1,0 +1,6 @@
+"""`ecash merchant`: the commands, a module for each group of them."""
+
+from . import money, shop
+from .app import app
+
+__all__ = ["app", "money", "shop"]
