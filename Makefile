@@ -3,14 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fuzz crash histories guides docs setup clean
+.PHONY: demo test test-inside test-outside check fuzz crash histories guides docs setup clean
 
 demo: setup
 	@$(BIN)/ecash demo
 
 test: check
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-inside test-outside
+
+test-inside:
 	$(BIN)/pytest tests/protocol --cov --cov-fail-under=100
-	$(BIN)/pytest tests --ignore=tests/protocol
+	$(BIN)/pytest tests --ignore=tests/protocol --ignore=tests/processes --ignore=tests/docs
+
+test-outside:
+	$(BIN)/pytest tests/processes tests/docs
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -89,7 +89,8 @@ def play(commands: Sequence[str]) -> list[str]:
         folder = Path(name)
         socket_path, script, output = folder / "warm", folder / "script", folder / "output"
         shim(folder / "ecash", socket_path)
-        parts = [f'"{sys.executable}" -m docs.warm "{socket_path}" &\nuntil [ -e "{socket_path}" ]; do sleep 0.1; done']
+        ready = f'until [ -e "{socket_path}" ]; do kill -0 $! || exit; sleep 0.1; done'
+        parts = [f'"{sys.executable}" -m docs.warm "{socket_path}" &', ready]
         parts += [f'{command}\nended_with=$?; printf "\\n%s\\n" "{_MARK}"; (exit $ended_with)' for command in commands]
         script.write_text("\n".join(parts) + "\ntown_ends >/dev/null 2>&1\n")
         with output.open("wb") as file:

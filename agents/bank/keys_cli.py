@@ -190,7 +190,7 @@ def _tell(change: Change, *, as_json: bool) -> None:
             }
         )
         return
-    out.print(f"Keyset {change.after.number} has {_keys(len(new))} more. A running bank announces it now.")
+    out.print(f"Keyset {change.after.number} has {_keys(len(new), 'new key')}. A running bank announces it now.")
     if revoked:
         out.print(f"Revoked for ever: {_keys(len(revoked))}.")
     if change.deleted:

@@ -105,7 +105,7 @@ async def recover(
     withdrawals = await _find_withdrawals(wallet, bank, progress)
     if bad := withdrawals.bad + exchanges.bad:
         notes.append(f"{bad} of the answers that {bank.row.name} has kept are not what was asked for, or incomplete")
-    spent, aside, more = await weed_out(wallet, bank, progress)
+    spent, aside, more = await weed_out(wallet, bank, progress, free=True)
     notes += more
     credited = Sums()
     if bank.row.account is None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from protocol.messages import PaymentInfo, Receipt, Signed
+from protocol.messages import Receipt, Signed
 from protocol.money import format_minor
 from protocol.refusals import TABLE, Refusal
 from protocol.wallet import exchange, payment, redemption, refund, transfer, withdrawal
@@ -52,7 +52,7 @@ def _payment(row: ExchangeRow, amount: str) -> str:
     match row.state:
         case payment.Paid(receipt=receipt):
             goods = goods_of(receipt)
-            return f"Paid {amount} to {note.title}. Payment {row.id.hex()[:8]}." + (f"\n{goods}" if goods else "")
+            return f"Paid {amount} to {note.title}. Payment {row.number[:8]}." + (f"\n{goods}" if goods else "")
         case payment.Paying():
             return f"The payment of {amount} to {note.title} has no receipt yet; the next command carries it on."
         case payment.Waiting(refusal=refusal, payment=paid):
@@ -216,7 +216,7 @@ def history_row(row: ExchangeRow) -> tuple[str, str, str, str, str, str]:
     partner = row.note.title or row.bank
     state = type(row.state).__name__.lower()
     amount = format_minor(row.note.amount, row.note.currency)
-    return row.id.hex()[:8], clock_time(row.begun_at), what, amount, state, partner
+    return row.number[:8], clock_time(row.begun_at), what, amount, state, partner
 
 
 _REFUSED: Final = (
@@ -246,8 +246,7 @@ def outcome_of(row: ExchangeRow) -> dict[str, object]:
         "told": describe(row),
     }
     if row.kind == payment.PAY:
-        sale = PaymentInfo.decode(row.note.info).payment_id.hex()
-        shown |= {"merchant": row.note.merchant, "sale": sale, "order": row.note.order}
+        shown |= {"merchant": row.note.merchant, "sale": row.number, "order": row.note.order}
     if isinstance(state, payment.Paid):
         shown["goods"] = goods_of(state.receipt)
     if isinstance(state, _REFUSED) and state.refusal:

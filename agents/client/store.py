@@ -12,6 +12,7 @@ import msgspec
 
 from protocol.coins import Coin
 from protocol.machine import Effect, State, WakeAt
+from protocol.messages import PaymentInfo
 from protocol.wallet.purse import KeepCoins, ReleaseCoins, ReserveCoins, SetCoinsAside, SpendCoins, VoidDigest
 
 from ..database import Database
@@ -113,6 +114,11 @@ class ExchangeRow(NamedTuple):
     begun_at: int
     note: Note
 
+    @property
+    def number(self) -> str:
+        """What its owner knows it by, in hexadecimal: a payment by its own id, the merchant's number of the sale."""
+        return (PaymentInfo.decode(self.note.info).payment_id if self.note.info else self.id).hex()
+
 
 class WalletStore(Database):
     """The wallet's file; see the module."""
@@ -209,13 +215,14 @@ class WalletStore(Database):
         return _exchange(row)
 
     async def find(self, text: str) -> ExchangeRow:
-        """Return the exchange whose id begins with these hexadecimal digits.
+        """Return the exchange whose id, or a payment's number at the merchant, begins with these hexadecimal digits.
 
         Raises:
             NoSuchExchange: if there is none, or several.
         """
         digits = text.lower()
-        found = [row for row in await self.exchanges() if digits and row.id.hex().startswith(digits)]
+        rows = await self.exchanges()
+        found = [row for row in rows if digits and (row.id.hex().startswith(digits) or row.number.startswith(digits))]
         if len(found) != 1:
             several = f"{len(found)} begin so: type more digits" if found else "`ecash wallet history` lists them"
             raise NoSuchExchange(f"there is no one exchange {text!r}: {several}")

@@ -40,7 +40,7 @@ Act: TypeAlias = Callable[[Sequence[HeldCoin]], Awaitable[ExchangeRow | None]]
 _T = TypeVar("_T")
 TOTALS_PATIENCE_S: Final = 3.0
 """How long to wait for totals, which are retained if there are any."""
-_SMALLER_WILL_DO: Final = frozenset({Refusal.REDEMPTION_CAPPED})
+_SMALLER_WILL_DO: Final = frozenset({Refusal.REDEMPTION_CAPPED, Refusal.KEY_OVERDRAWN})
 
 
 class Verified(NamedTuple):
@@ -172,8 +172,10 @@ def is_alive(wallet: Wallet, bank: Bank, one: HeldCoin) -> bool:
     return denomination in bank.ring.ids and wallet.clock.now() < bank.ring.denomination(denomination).redeem_until
 
 
-async def weed_out(wallet: Wallet, bank: Bank, progress: Progress = quiet) -> tuple[Sums, Sums, tuple[str, ...]]:
-    """Ask about every unverified coin; enter as spent what is proven to be, and set aside what is not.
+async def weed_out(
+    wallet: Wallet, bank: Bank, progress: Progress = quiet, *, free: bool = False
+) -> tuple[Sums, Sums, tuple[str, ...]]:
+    """Ask about every unverified coin, and the `free` ones; enter as spent what is proven to be, set aside what is not.
 
     Returns:
         What was spent, what is set aside, and what its owner should be told.
@@ -181,16 +183,18 @@ async def weed_out(wallet: Wallet, bank: Bank, progress: Progress = quiet) -> tu
     Raises:
         NobodyAnswers, PeerError: as `spent_among`.
     """
-    unverified = await coins_of(wallet, bank, UNVERIFIED)
-    everything = [one for held in unverified.values() for one in held]
+    states = {state: await coins_of(wallet, bank, state) for state in ((UNVERIFIED, FREE) if free else (UNVERIFIED,))}
+    everything = [one for of in states.values() for held in of.values() for one in held]
     judged = await judge(wallet, bank, everything, progress)
-    await wallet.store.move(judged.spent, UNVERIFIED, SPENT)
-    await wallet.store.move(judged.disputed, UNVERIFIED, ASIDE)
-    point("wallet.verify.weeded")
     spent, aside = Sums(), Sums()
-    for currency, held in unverified.items():
-        spent[currency] += sum(one.value for one in held if one.coin.serial in judged.spent)
-        aside[currency] += sum(one.value for one in held if one.coin.serial in judged.disputed)
+    for state, of in states.items():
+        here = {one.coin.serial for held in of.values() for one in held}
+        await wallet.store.move(here & judged.spent.keys(), state, SPENT)
+        await wallet.store.move(here & judged.disputed, state, ASIDE)
+        for currency, held in of.items():
+            spent[currency] += sum(one.value for one in held if one.coin.serial in judged.spent)
+            aside[currency] += sum(one.value for one in held if one.coin.serial in judged.disputed)
+    point("wallet.verify.weeded")
     notes = list[str]()
     if judged.disputed:
         notes.append(
@@ -295,10 +299,16 @@ async def in_batches(
         How each batch has ended.
     """
     state, currency = kind
-    ended, size = list[State](), bank.keyset.limits.max_coins
-    while coins := [one for one in await wallet.store.coins(bank.row.name, currency, state) if usable(one)]:
+    ended, size, given_up = list[State](), bank.keyset.limits.max_coins, set[bytes]()
+
+    async def waiting() -> list[HeldCoin]:
+        held = await wallet.store.coins(bank.row.name, currency, state)
+        return [one for one in held if usable(one) and one.coin.serial not in given_up]
+
+    while coins := await waiting():
         progress("bringing back", len(ended), len(ended) + -(-len(coins) // size))
-        row = await act(coins[-size:] if size > 1 else coins[:1])
+        batch = coins[-size:] if size > 1 else coins[:1]
+        row = await act(batch)
         if row is not None:
             ended.append(row.state)
         match row.state if row is not None else None:
@@ -312,9 +322,19 @@ async def in_batches(
                 pass
             case _:
                 notes.append(describe(row) if row is not None else _TOO_LITTLE)
-                break
+                if size > 1 or row is None or not _is_this_coins_own_fault(bank, batch[0], row):
+                    break
+                given_up.add(batch[0].coin.serial)
+                continue
         size = min(size, len(coins)) // 2 or 1
     return ended
+
+
+def _is_this_coins_own_fault(bank: Bank, one: HeldCoin, row: ExchangeRow) -> bool:
+    """Tell whether other coins may still fare better than this one, which was refused alone."""
+    if not isinstance(row.state, redeeming.Refused):
+        return False
+    return row.state.refusal == Refusal.KEY_OVERDRAWN or one.coin.denomination in bank.ring.revoked
 
 
 _TOO_LITTLE: Final = (

@@ -149,6 +149,7 @@ DETAILS: Final = {
     Refusal.INVALID_INVITATION.value: "the invitation was used",
     Refusal.SUPERSEDED.value: "another device has taken over this account",
     Refusal.ALREADY_SPENT.value: "coins were spent before, as their holders' signatures show",
+    Refusal.KEY_OVERDRAWN.value: "more coins of a denomination came back than were ever signed",
     Refusal.REDEMPTION_CAPPED.value: "an account never redeems more than it has withdrawn",
     Refusal.NO_DESTINATION.value: "the bank's operator has entered no account to pay out to",
 }

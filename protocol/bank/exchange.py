@@ -122,23 +122,19 @@ def step(state: ExchangeState, event: ExchangeEvent) -> tuple[ExchangeState, Eff
             raise IllegalTransition(state, event)
 
 
-def examine(request: ExchangeRequest, request_id: bytes, deadline: int, ring: KeyRing, now: int) -> Examined:
+def examine(request: ExchangeRequest, request_id: bytes, ring: KeyRing, now: int) -> Examined:
     """Check everything about a request's coins that needs no books; the dear checks come last.
 
     Args:
         request: what was asked.
         request_id: of the request, 16 bytes.
-        deadline: of the request, in milliseconds.
         ring: the bank's keys.
         now: the bank's time, in milliseconds.
 
     Raises:
-        PeerError: in this order, `MALFORMED` if the deadline is more than `EXCHANGE_AHEAD_MS` ahead;
-            `UNKNOWN_DENOMINATION`, `KEY_REVOKED`, `DENOMINATION_CLOSED` or `WRONG_CURRENCY` of the first coin that has
-            a fault; `DUPLICATE_COIN`, `BAD_COIN`, `BAD_SPEND_SIGNATURE`.
+        PeerError: in this order, `UNKNOWN_DENOMINATION`, `KEY_REVOKED`, `DENOMINATION_CLOSED` or `WRONG_CURRENCY` of
+            the first coin that has a fault; `DUPLICATE_COIN`, `BAD_COIN`, `BAD_SPEND_SIGNATURE`.
     """
-    if deadline > now + EXCHANGE_AHEAD_MS:
-        raise PeerError(Refusal.MALFORMED, "the deadline is more than 26 hours ahead of the bank's clock")
     currency = currency_of(request.coins, ring)
     taken = value_of(request.coins, currency, lambda key: ring.exchangeable(key, now))
     digest = exchange_digest(ring.keyset.bank, request_id, request.commission, request.outputs)
@@ -148,7 +144,10 @@ def examine(request: ExchangeRequest, request_id: bytes, deadline: int, ring: Ke
 
 def _check(event: CoinsGood) -> Minting:
     request, taken, ring = event.examined.request, event.examined.taken, event.ring
-    check_number(request.coins, ring)  # as late as this, for the bank may take more another time: it must last
+    # As late as this, for both may be taken another time: these refusals must last.
+    check_number(request.coins, ring)
+    if event.deadline > event.now + EXCHANGE_AHEAD_MS:
+        raise PeerError(Refusal.MALFORMED, "the deadline is more than 26 hours ahead of the bank's clock")
     minting = check_minting(request.outputs, event.examined.currency, ring, event.now)
     if taken.amount != minting.amount + request.commission:
         detail = f"the coins are worth {taken.amount}, not {minting.amount} and a commission of {request.commission}"

@@ -234,7 +234,11 @@ class Model:
 
     def _exchange(self, plan: Exchange, deadline: int, now: int) -> Ruling:
         total = self.worth(plan.spend.coins)
-        fault = _first(*self._unusable(plan.spend, "exchange", now), *_bad(plan.spend))
+        fault = _first(
+            *self._unusable(plan.spend, "exchange", now),
+            *_bad(plan.spend),
+            (bool(self.spent.keys() & set(plan.spend.coins)), "already_spent"),
+        )
         if fault:
             return Ruling(fault, stored=False)
         refusal = _first(
@@ -243,7 +247,6 @@ class Model:
             (total != self.worth(plan.outputs) + plan.commission, "amount_mismatch"),
             (plan.commission != self.tariff["exchange"].on(total), "commission_changed"),
             (now >= deadline, "request_expired"),
-            (bool(self.spent.keys() & set(plan.spend.coins)), "already_spent"),
             (bool(self.issued & set(plan.outputs)), "blinded_value_reused"),
         )
         if refusal:

@@ -40,7 +40,7 @@ async def _examine(desk: Desk, request: Request) -> machine.ExchangeEvent:
     letter, ring, now = request.letter, desk.ring, desk.clock.now()
     body = ExchangeRequest.decode(letter.body)
     try:
-        examined = await desk.check(partial(machine.examine, body, letter.request_id, letter.deadline, ring, now))
+        examined = await desk.check(partial(machine.examine, body, letter.request_id, ring, now))
     except PeerError as error:
         return machine.CoinsBad(error.refusal, error.detail)
     evidence = await desk.books.spent([(one.coin.denomination, one.coin.serial) for one in body.coins])

@@ -326,12 +326,12 @@ async def test_a_request_that_has_spent_the_coins_itself_is_answered_as_before(
     assert blind == []
 
 
-async def test_a_deadline_too_far_ahead_is_refused_and_leaves_no_trace(
+async def test_a_deadline_too_far_ahead_is_refused_and_stays_so_when_it_comes_nearer(
     founded: Town, nobody: Caller, purse: Purse
 ) -> None:
     far = sealed(nobody, "far", purse, 8, 4, 1, deadline=founded.clock.now() + 26 * HOUR_MS + 1)
     assert (await ask(nobody, far)).refusal == Refusal.MALFORMED
-    assert await founded.books.fetch(far.request_id) is None
+    assert await founded.books.fetch(far.request_id) is not None
 
 
 async def test_of_the_coins_a_revoked_key_made_none_is_exchanged(founded: Town, nobody: Caller, purse: Purse) -> None:

@@ -201,14 +201,24 @@ async def test_work_that_was_asked_for_is_finished_before_the_end(writer: GroupW
 
 
 async def test_time_does_not_run_back_over_a_restart_with_a_clock_that_is_behind(tmp_path: Path) -> None:
-    async def time_of(now: int) -> int:
+    async def time_of(now: int, *, killed: bool = False) -> int:
         writer = GroupWriter(Watched(tmp_path / "lease.db"), lambda: now)  # type: ignore[arg-type]
         try:
             return await writer.do(lambda db, at: at)
         finally:
+            if killed:
+                writer._give_back_lease = lambda: None  # type: ignore[method-assign]
             await writer.close()
 
-    first = await time_of(5_000_000)
-    assert first == 5_000_000
-    assert await time_of(1_000) == first + LEASE_MS
+    assert await time_of(5_000_000) == 5_000_000
+    assert await time_of(1_000) == 5_000_000, "who ends well gives back what is left of the lease"
+    assert await time_of(1_000, killed=True) == 5_000_000
+    assert await time_of(1_000) == 5_000_000 + LEASE_MS
     assert await time_of(9_000_000) == 9_000_000
+
+
+async def test_many_commands_one_after_the_other_do_not_push_the_time_ahead(tmp_path: Path) -> None:
+    for _ in range(20):
+        writer = GroupWriter(Watched(tmp_path / "lease.db"), lambda: 5_000_000)  # type: ignore[arg-type]
+        assert await writer.do(lambda db, at: at) == 5_000_000
+        await writer.close()

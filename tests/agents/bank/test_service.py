@@ -217,7 +217,7 @@ async def test_coins_are_counted_once_for_each_change_and_seldom_if_it_takes_lon
         office.clock.advance(LOOK_MS)
         await asyncio.to_thread(int)
     await office.network.wait_for(3, TOTALS)
-    assert pause <= counts[1] - counts[0] - takes <= pause + 2 * LOOK_MS
+    assert pause <= counts[1] - counts[0] - takes < 2 * pause, "no sooner; the clock here runs on while others work"
     seen = len(looks)
     for _ in range(2 * pause // LOOK_MS):
         office.clock.advance(LOOK_MS)

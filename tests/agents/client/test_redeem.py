@@ -175,7 +175,8 @@ class TestARevokedKey:
         def revoke(bank: Bank, value: int) -> Bank:
             (key,) = (key for key, one in bank.ring.items() if one.value == value)
             keyset = type(town.keyset)(
-                **{k: getattr(town.keyset, k) for k in town.keyset.__struct_fields__} | {"revoked": (key,)}
+                **{k: getattr(town.keyset, k) for k in town.keyset.__struct_fields__}
+                | {"revoked": (key,), "issued_at": town.clock.now() + 1}
             )
             town.bank._desk.ring = KeyRing(keyset)
             return bank._replace(ring=KeyRing(keyset))

@@ -25,7 +25,7 @@ from protocol.bank.ledger import Conflict, exchange_entries
 from protocol.coins import Coin, Evidence, spend
 from protocol.commission import Commission
 from protocol.errors import PeerError
-from protocol.exchange import ExchangeRequest, Issue, exchange_digest
+from protocol.exchange import EXCHANGE_AHEAD_MS, ExchangeRequest, Issue, exchange_digest
 from protocol.keyset import KeyRing, Limits
 from protocol.machine import State
 from protocol.messages import BlindedCoin
@@ -91,7 +91,7 @@ class TestExchangeMachine(MachineConformance):
 
 
 def test_good_coins_are_examined_and_the_outputs_go_to_the_signer() -> None:
-    assert examine(REQUEST, REQUEST_ID, DEADLINE, WORLD.ring, NOW) == EXAMINED
+    assert examine(REQUEST, REQUEST_ID, WORLD.ring, NOW) == EXAMINED
     assert step(New(), GOOD) == (SIGNING, (SignBlinded(OUTPUTS),))
 
 
@@ -129,8 +129,8 @@ def test_a_posting_names_no_account() -> None:
 
 def test_coins_are_exchanged_after_they_can_no_longer_be_spent_and_until_they_can_be_redeemed() -> None:
     spendable = NOW + 10 * DAY
-    assert examine(REQUEST, REQUEST_ID, DEADLINE, WORLD.ring, spendable) == EXAMINED
-    assert examine(REQUEST, REQUEST_ID, DEADLINE, WORLD.ring, NOW + 20 * DAY - 1) == EXAMINED
+    assert examine(REQUEST, REQUEST_ID, WORLD.ring, spendable) == EXAMINED
+    assert examine(REQUEST, REQUEST_ID, WORLD.ring, NOW + 20 * DAY - 1) == EXAMINED
 
 
 # ---------------------------------------------------------------- faults of the coins: refused, and not for ever
@@ -179,7 +179,7 @@ PRECEDENCE: dict[str, tuple[ExchangeRequest, KeyRing, int, Refusal]] = {
 
 def refusal_of(request: ExchangeRequest, ring: KeyRing, now: int) -> Refusal:
     with pytest.raises(PeerError) as caught:
-        examine(request, REQUEST_ID, DEADLINE, ring, now)
+        examine(request, REQUEST_ID, ring, now)
     return caught.value.refusal
 
 
@@ -200,18 +200,10 @@ def test_nobody_alters_an_exchange_on_its_way(field: str) -> None:
 
 def test_coins_spent_on_one_request_serve_no_other() -> None:
     with pytest.raises(PeerError) as caught:
-        examine(REQUEST, b"y" * 16, DEADLINE, WORLD.ring, NOW)
+        examine(REQUEST, b"y" * 16, WORLD.ring, NOW)
     assert caught.value.refusal is Refusal.BAD_SPEND_SIGNATURE
     at_another_bank = ring_with(bank="south")
     assert refusal_of(REQUEST, at_another_bank, NOW) is Refusal.BAD_SPEND_SIGNATURE
-
-
-def test_a_deadline_too_far_ahead_is_malformed_before_any_coin_is_looked_at() -> None:
-    last = NOW + 26 * 3_600_000
-    assert examine(REQUEST, REQUEST_ID, last, WORLD.ring, NOW) == EXAMINED
-    with pytest.raises(PeerError) as caught:
-        examine(asking(UNKNOWN), REQUEST_ID, last + 1, WORLD.ring, NOW)
-    assert caught.value.refusal is Refusal.MALFORMED
 
 
 def test_bad_coins_leave_nothing_in_the_books() -> None:
@@ -277,7 +269,7 @@ LATER: dict[str, tuple[dict[str, Any], KeyRing, int, Refusal]] = {
 
 
 def good(fields: dict[str, Any], ring: KeyRing, now: int) -> CoinsGood:
-    examined = examine(asking(**fields), REQUEST_ID, DEADLINE, WORLD.ring, NOW)
+    examined = examine(asking(**fields), REQUEST_ID, WORLD.ring, NOW)
     return CoinsGood(examined, ring, now, DEADLINE)
 
 
@@ -294,6 +286,12 @@ def test_once_the_coins_are_good_a_refusal_lasts(
     fields: dict[str, Any], ring: KeyRing, now: int, refusal: Refusal
 ) -> None:
     assert lasting_refusal_of(good(fields, ring, now)) == refusal
+
+
+def test_a_deadline_too_far_ahead_is_malformed_and_that_lasts_for_it_comes_nearer() -> None:
+    last = NOW + EXCHANGE_AHEAD_MS
+    assert isinstance(step(New(), CoinsGood(EXAMINED, WORLD.ring, NOW, last))[0], Signing)
+    assert lasting_refusal_of(CoinsGood(EXAMINED, WORLD.ring, NOW, last + 1)) == Refusal.MALFORMED
 
 
 def test_the_refusals_of_the_outputs_stand_in_the_order_of_the_table() -> None:
