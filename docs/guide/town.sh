@@ -20,7 +20,8 @@ bob() { ECASH_WALLET_HOME=$TOWN/bob ecash wallet "$@"; }
 start() {
     local name=$1 says=$2
     shift 2
-    "$@" >"$TOWN/$name.log" 2>&1 &
+    : >"$TOWN/$name.log" # before it is read below
+    "$@" >>"$TOWN/$name.log" 2>&1 &
     echo $! >"$TOWN/$name.pid"
     for _ in $(seq 300); do
         grep -q "$says" "$TOWN/$name.log" && return
