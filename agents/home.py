@@ -16,6 +16,10 @@ class HomeError(Exception):
     """The home is not usable; the text says why and what to do."""
 
 
+class HomeInUse(HomeError):
+    """Another process holds the home; it may be free in a moment."""
+
+
 def make(home: Path) -> None:
     """Make an empty home that only its owner can enter.
 
@@ -75,11 +79,11 @@ def locked(home: Path) -> Iterator[None]:
     """Hold the home against every other process.
 
     Raises:
-        HomeError: if another process holds it.
+        HomeInUse: if another process holds it.
     """
     with (home / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise HomeError(f"{home} is in use by another process: one at a time") from None
+            raise HomeInUse(f"{home} is in use by another process: one at a time") from None
         yield

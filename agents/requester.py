@@ -32,6 +32,7 @@ class Requester:
         self._link = link
         self._takers: dict[bytes, Take] = {}
         self._followers: dict[str, Take] = {}
+        self._heard: dict[str, bytes] = {}
 
     async def take_in(self, message: Incoming) -> Outgoing | None:
         """Hand a message to who waits for it; what nobody waits for is dropped.
@@ -58,14 +59,19 @@ class Requester:
             await self._link.subscribe(topic)
 
     async def retained(self, topic: str, patience_s: float = 10.0) -> bytes:
-        """Return what is retained on a topic.
+        """Return what is retained on a topic: what was heard last, if it was asked for over this link before.
+
+        Brokers need not send it again to who subscribes again; whoever wants the newest asks over a new link.
 
         Raises:
             NobodyAnswers: if nothing is, for so many seconds.
         """
+        if topic in self._heard:
+            return self._heard[topic]
         arrived: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         async def take(payload: bytes) -> None:
+            self._heard[topic] = payload
             if not arrived.done():
                 arrived.set_result(payload)
 

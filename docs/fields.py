@@ -136,6 +136,7 @@ MEANINGS: Final = {
     "PayAnswer.verdict": "the bank's `Signed` `Verdict` if it has refused, else empty",
     "PayRequest.salt": "that of the `Payreq`: only who ordered knows it",
     "PaymentInfo.parcel": "parcel commitment (§3.9): the payer's, to its coins",
+    "PaymentLink.payreq": "`Signed` `Payreq`",
     "PaymentProof.verdict": "the bank's `Signed` `Verdict`, which accepts",
     "PayoutRequest.amount": "minor units of the account's currency; 0 to look only",
     "PayoutRequest.commission": "what the keyset asks for, on top of `amount`",

@@ -23,6 +23,7 @@ from protocol import (
     exchange,
     keyset,
     messages,
+    payment_link,
     payout,
     proof,
     recovery,
@@ -94,6 +95,7 @@ MODULES: Final = (
     payout,
     totals,
     token,
+    payment_link,
 )
 """Where the messages stand, in the order of the page."""
 

@@ -1,15 +1,12 @@
 """From wallet to wallet: the token, coins together with their keys, and the request for one.
 
 Whoever reads a token can exchange its coins, so a receiver does that before they count, and a sender shows it to
-nobody else. Both forms are one word of letters and digits, `ECASH:…` and `ECASHREQ:…`, in base32 (RFC 4648, 6) without
-padding: a QR code stores it in its alphanumeric mode (ISO/IEC 18004), two characters in 11 bits.
+nobody else. Both forms are one word of letters and digits, `ECASH:…` and `ECASHREQ:…` (see `text`).
 
 A token may also be sealed for a request's one-time key (a letter of kind `token`) and put into the receiver's inbox;
 the acknowledgement that comes back is sealed under the letter's answer key and bound to the token.
 """
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Iterable
 from typing import Annotated, Final, Self, TypeAlias
@@ -24,6 +21,7 @@ from .errors import PeerError
 from .keyset import KeyRing
 from .refusals import Refusal
 from .signatures import public_key
+from .text import read_word, write_word
 
 KIND: Final = "token"
 """The kind of the letter that holds a `Token`."""
@@ -83,7 +81,7 @@ class Token(Message, frozen=True):
         return hashlib.sha256(b"ecash/v1 token\0" + self.encode()).digest()
 
     def __str__(self) -> str:
-        return _write(_COINS, self)
+        return write_word(_COINS, self)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -132,7 +130,7 @@ class TokenRequest(Message, frozen=True):
         return EnvelopeKey(Suite.X25519, self.key)
 
     def __str__(self) -> str:
-        return _write(_ASKED, self)
+        return write_word(_ASKED, self)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -230,21 +228,7 @@ def open_acknowledgement(answer_key: bytes, token_hash: bytes, sealed: bytes) ->
     return Acknowledgement.decode(open_secret(answer_key, header + token_hash, sealed[len(header) :]))
 
 
-def _write(scheme: str, message: Message) -> str:
-    return scheme + base64.b32encode(message.encode()).decode().rstrip("=")
-
-
 def _read(scheme: str, text: str) -> bytes:
     if len(text) > _MAX_TEXT:
         raise PeerError(Refusal.MALFORMED, f"the text is longer than {_MAX_TEXT} characters")
-    word = "".join(text.split()).upper()
-    digits = word.removeprefix(scheme)
-    if digits == word:
-        raise PeerError(Refusal.MALFORMED, f"the text does not begin with {scheme}")
-    try:
-        data = base64.b32decode(digits + "=" * (-len(digits) % 8))
-    except (binascii.Error, ValueError) as error:
-        raise PeerError(Refusal.MALFORMED, "the text is not base32: was it copied completely?") from error
-    if base64.b32encode(data).decode().rstrip("=") != digits:
-        raise PeerError(Refusal.MALFORMED, "the text has bits to spare: was it copied completely?")
-    return data
+    return read_word("".join(text.split()), scheme)

@@ -93,18 +93,28 @@ async def order(wallet: Wallet, bank: Bank, merchant: str, lines: Sequence[Order
         raise NobodyAnswers(f"merchant {merchant} does not answer: is it running?")
     key = wallet.root.answer_key(request_id)
     answer = open_answer(shop.certificate.key, key, request_hash(envelope), sealed)
-    asked = Signed.decode(answer.check())
+    quote = await check_offer(wallet, bank, shop, Signed.decode(answer.check()))
+    prices = {item.sku: item.price for item in shop.catalog.items if item.currency == quote.payreq.currency}
+    if quote.payreq.amount != sum(prices.get(line.sku, 0) * line.quantity for line in lines):
+        raise PeerError(Refusal.AMOUNT_MISMATCH, "the merchant asks for another sum than its catalogue says")
+    return quote
+
+
+async def check_offer(wallet: Wallet, bank: Bank, shop: Shop, asked: Signed) -> Quote:
+    """Check a merchant's payment request (a `Signed` `Payreq`), by a newer keyset of the bank if it names one.
+
+    Raises:
+        PeerError: what is wrong with it, see `open_payreq`.
+        NobodyAnswers: if the bank's keyset is wanted once more, and is not announced.
+    """
     try:
-        payreq = open_payreq(asked, shop, bank.keyset, wallet.clock.now())
+        return Quote(bank, shop, open_payreq(asked, shop, bank.keyset, wallet.clock.now()))
     except PeerError as error:
         if error.refusal is not Refusal.FOREIGN_KEYSET:
             raise
-        bank = await wallet.refresh(bank.address, requester)  # the bank may have announced a newer one meanwhile
-        payreq = open_payreq(asked, shop, bank.keyset, wallet.clock.now())
-    prices = {item.sku: item.price for item in shop.catalog.items if item.currency == payreq.currency}
-    if payreq.amount != sum(prices.get(line.sku, 0) * line.quantity for line in lines):
-        raise PeerError(Refusal.AMOUNT_MISMATCH, "the merchant asks for another sum than its catalogue says")
-    return Quote(bank, shop, payreq)
+    async with wallet.presence(bank.address.broker) as anew:  # the bank may have announced a newer one meanwhile
+        bank = await wallet.refresh(bank.address, anew)
+    return Quote(bank, shop, open_payreq(asked, shop, bank.keyset, wallet.clock.now()))
 
 
 class Ready(NamedTuple):
@@ -161,11 +171,11 @@ def stock_for(amount: Amount) -> Amount:
     return Amount(min(1 << (2 * amount.value - 1).bit_length(), MAX_AMOUNT), amount.currency)
 
 
-def _ignore(_: ExchangeRow) -> None:
+def tell_nobody(_: ExchangeRow) -> None:
     """Tell nobody."""
 
 
-async def assemble(wallet: Wallet, quote: Quote, tell: Tell = _ignore) -> list[HeldCoin]:
+async def assemble(wallet: Wallet, quote: Quote, tell: Tell = tell_nobody) -> list[HeldCoin]:
     """Choose coins that make exactly what is asked for; if need be, change coins or withdraw first, without asking.
 
     What is found to be spent already (a copy of this wallet spent it) is chosen no more, a few times over.
@@ -242,7 +252,7 @@ async def pay(
     code: str = "",
     payer_function: str = "sha-256",
     patience_ms: int = PATIENCE_MS,
-    tell: Tell = _ignore,
+    tell: Tell = tell_nobody,
 ) -> ExchangeRow:
     """Pay a quote over the same presence that it was asked for.
 

@@ -38,7 +38,7 @@ def _withdrawal(row: ExchangeRow, amount: str) -> str:
             commission = f" (commission {format_minor(note.commission, note.currency)})" if note.commission else ""
             return f"Withdrew {amount} from {row.bank}{commission}."
         case withdrawal.Requested():
-            return f"The withdrawal of {amount} has no answer yet; the next command carries it on."
+            return f"The withdrawal of {amount} has no answer yet; the wallet carries it on."
         case withdrawal.Refused(refusal=refusal):
             return f"The bank refused to pay out {amount}: {meaning(refusal)}"
         case withdrawal.Disputed(detail=detail):
@@ -54,7 +54,7 @@ def _payment(row: ExchangeRow, amount: str) -> str:
             goods = goods_of(receipt)
             return f"Paid {amount} to {note.title}. Payment {row.number[:8]}." + (f"\n{goods}" if goods else "")
         case payment.Paying():
-            return f"The payment of {amount} to {note.title} has no receipt yet; the next command carries it on."
+            return f"The payment of {amount} to {note.title} has no receipt yet; the wallet carries it on."
         case payment.Waiting(refusal=refusal, payment=paid):
             until = clock_time(paid.deposit_before)
             return (
@@ -64,7 +64,7 @@ def _payment(row: ExchangeRow, amount: str) -> str:
         case payment.Unreceipted():
             return (
                 f"Paid {amount} to {note.title}, says the bank, but the receipt has not come yet; "
-                "the next command asks the merchant for it."
+                "the wallet asks the merchant for it."
             )
         case payment.Asking():
             return f"The bank is asked what became of the payment of {amount} to {note.title}."
@@ -101,7 +101,7 @@ def _exchange(row: ExchangeRow, amount: str) -> str:
             commission = f" (commission {format_minor(note.commission, note.currency)})" if note.commission else ""
             return f"{_PURPOSES.get(note.purpose, _EXCHANGED).format(worth=worth)}{commission}."
         case exchange.Requested():
-            return f"The exchange of coins worth {amount} has no answer yet; the next command carries it on."
+            return f"The exchange of coins worth {amount} has no answer yet; the wallet carries it on."
         case exchange.Refused(refusal=refusal, spent=spent):
             return f"The bank refused to exchange coins worth {amount}: {_why(refusal, spent)}"
         case exchange.Disputed(detail=detail):
@@ -117,7 +117,7 @@ def _redemption(row: ExchangeRow, amount: str) -> str:
             commission = f" (commission {format_minor(charge, note.currency)})" if charge else ""
             return f"Put coins worth {amount} back into the account at {row.bank}{commission}."
         case redemption.Requested():
-            return f"The redemption of coins worth {amount} has no answer yet; the next command carries it on."
+            return f"The redemption of coins worth {amount} has no answer yet; the wallet carries it on."
         case redemption.Refused(refusal=refusal, spent=spent):
             return f"The bank refused to redeem coins worth {amount}: {_why(refusal, spent)}"
         case redemption.Disputed(detail=detail):
@@ -135,7 +135,7 @@ def _refund(row: ExchangeRow, amount: str) -> str:
         case refund.Collected(amount=back):
             return f"Collected a refund of {format_minor(back, note.currency)} from {note.title}."
         case refund.Requested() | refund.Checking(refusal=""):
-            return f"The refund of {amount} from {note.title} has not come yet; the next command carries it on."
+            return f"The refund of {amount} from {note.title} has not come yet; the wallet carries it on."
         case refund.Checking(refusal=refusal, detail=detail) | refund.Waiting(refusal=refusal, detail=detail):
             told = f"{meaning(refusal)} ({detail})" if detail else meaning(refusal)
             return f"{note.title} did not refund {amount}: {told} What is granted can be collected later."

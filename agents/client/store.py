@@ -190,6 +190,12 @@ class WalletStore(Database):
         rows = await self.exchanges()
         return next((row for row in reversed(rows) if row.note.token == token), None)
 
+    async def payments(self, payment_id: bytes) -> list[ExchangeRow]:
+        """Return the payments for the sale that its merchant knows by this id (16 bytes), the newest first."""
+        query = "SELECT * FROM exchange WHERE kind = 'pay' AND instr(note, ?) ORDER BY begun_at DESC, open DESC, id"
+        rows = await self.read(lambda db: db.execute(query, (payment_id,)).fetchall())
+        return [row for row in map(_exchange, rows) if row.number == payment_id.hex()]
+
     async def inbox(self) -> list[tuple[bytes, bytes, bytes]]:
         """Return the requests that wait: id, encoded request, hash of the token last taken up for it (or nothing)."""
         return await self.read(lambda db: db.execute("SELECT id, request, token FROM inbox ORDER BY id").fetchall())

@@ -16,7 +16,7 @@ from protocol.errors import PeerError
 from protocol.exchange import REFUND
 from protocol.machine import Send
 from protocol.merchant import deposit, refund
-from protocol.messages import Catalog, Item, Signed, Status
+from protocol.messages import Catalog, Signed, Status
 from protocol.refusals import Refusal
 from protocol.signatures import Domain
 
@@ -25,7 +25,9 @@ from ..trace import point
 from ..world import Clock, Entropy
 from .banks import Banks
 from .desk import Alarm, Desk, Request, Result
-from .home import MerchantKeys, Settings
+from .home import MerchantKeys, Settings, Stock
+from .journal import Journal
+from .orders import Orders
 from .refunds import Refunds
 from .store import MerchantStore
 from .till import Till
@@ -48,6 +50,10 @@ class MerchantAgent:
         clock, entropy: the world.
         invitations: by bank; they claim accounts at the first start.
 
+    Attributes:
+        orders: the sales of the shop's web pages, once it is open (`ready`).
+        outbox: the webhooks.
+
     Raises:
         HomeError: if the settings name no banks, or impossible ones.
     """
@@ -56,7 +62,7 @@ class MerchantAgent:
         self,
         settings: Settings,
         keys: MerchantKeys,
-        catalog: dict[str, tuple[Item, str]],
+        catalog: Stock,
         store: MerchantStore,
         link: Link,
         clock: Clock,
@@ -70,8 +76,11 @@ class MerchantAgent:
         self._link = link
         self._requester = Requester(link)
         self._banks = Banks(self.desk, self._requester, invitations or {})
-        self._till = Till(self.desk)
-        self._refunds = Refunds(self.desk)
+        journal = Journal(self.desk)
+        self._till = Till(self.desk, journal)
+        self._refunds = Refunds(self.desk, journal)
+        self.outbox = journal.outbox
+        self.orders = Orders(self.desk, journal, self._let_out)
         self._alarms: list[Alarm] = []
         self._alarm_set = asyncio.Event()
 
@@ -138,7 +147,7 @@ class MerchantAgent:
             self.desk.clock.now(),
             self.desk.keys.envelope.public,
             tuple(trust.signed for trust in trusts),
-            tuple(item for item, _ in self.desk.catalog.values() if item.currency in currencies),
+            tuple(item for item, *_ in self.desk.catalog.values() if item.currency in currencies),
         )
         signed = Signed.make(self.desk.keys.identity, Domain.CATALOG, catalog).encode()
         await self._link.announce(Outgoing(topics.catalog(self.name), signed, retain=True))

@@ -12,11 +12,11 @@ from protocol.envelope import Letter, request_hash, seal_letter
 from protocol.errors import PeerError
 from protocol.keyset import KeyRing
 from protocol.machine import Effect, Send, WakeAt
-from protocol.messages import Certificate, Item
+from protocol.messages import Certificate
 from protocol.refusals import Refusal
 
 from ..world import Clock, Entropy
-from .home import MerchantKeys, Settings
+from .home import MerchantKeys, Settings, Stock
 from .store import Asked, MerchantStore
 
 NEVER: Final = 2**53 - 1
@@ -65,7 +65,7 @@ class Desk:
     """What all of the merchant's work is done with.
 
     Args:
-        settings, keys, catalog: the home's; the catalogue gives item and goods by sku.
+        settings, keys, catalog: the home's; the catalogue gives by sku what is sold.
         store: the merchant's books.
         clock, entropy: the world.
 
@@ -78,7 +78,7 @@ class Desk:
         self,
         settings: Settings,
         keys: MerchantKeys,
-        catalog: dict[str, tuple[Item, str]],
+        catalog: Stock,
         store: MerchantStore,
         clock: Clock,
         entropy: Entropy,

@@ -19,18 +19,20 @@ from protocol.refusals import TABLE, Advice, Refusal
 
 from ..trace import point
 from .desk import Alarm, Desk, Request, Result, alarms, outgoing, sends
+from .journal import Journal
+from .offers import offered
 from .store import Asked, Change, RefundRow, SaleRow
-from .till import offered
 
 MAX_REFUSED: Final = 16
 """So many tickets for one sale may be refused; each is an order to the bank, or a stored answer, that costs nothing."""
 
 
 class Refunds:
-    """A merchant's refunds, at its desk."""
+    """A merchant's refunds, at its desk; what it decides is saved through the journal."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, journal: Journal) -> None:
         self._desk = desk
+        self._journal = journal
 
     async def take(self, request: Request) -> Result:
         """Take a buyer's request in: tell what is granted, or forward its ticket to the bank.
@@ -83,7 +85,7 @@ class Refunds:
                 raise
             # Stored: these very bytes, late on their way, must not take a later grant from a buyer who has given up.
             refused = self._desk.answered(asking, refuse(self._desk.clock.now(), error))
-            await self._desk.store.save(Change(asked=[refused]))
+            await self._journal.save(Change(asked=[refused]))
             return Result([outgoing(refused)])
         return await self._order(sold, ticket, amount, asking)
 
@@ -145,7 +147,7 @@ class Refunds:
                     asked = await self._desk.all_answered(asked, row.ticket, told)
         name = type(row.state).__name__.lower()
         point(f"merchant.refund.{name}.saving")
-        await self._desk.store.save(Change(refunds=[row], asked=asked))
+        await self._journal.save(Change(refunds=[row], asked=asked))
         point(f"merchant.refund.{name}.saved")
         answers = [outgoing(one) for one in asked if one.answer is not None]
         return Result(answers, sends(row.request_id, effects), alarms(REFUND, row.request_id, effects))

@@ -1,4 +1,4 @@
-"""The merchant's books: sales, deposits, refunds, payouts, and who asked for what and was told what.
+"""The merchant's books: sales, deposits, refunds, payouts, web orders, and who asked for what and was told what.
 
 The shop that is open and the merchant's commands use the file side by side; each transaction is whole.
 """
@@ -13,8 +13,10 @@ import msgspec
 from protocol.merchant import deposit, payout, refund, sale
 
 from ..database import Database
+from .order_book import ORDER_SCHEMA, Placed, insert_order
+from .outbox import NOTICE_SCHEMA, Notice, forget_notices, insert_notice
 
-SCHEMA: Final = """
+_OWN_SCHEMA: Final = """
 CREATE TABLE sale (
     payment_id BLOB PRIMARY KEY, state BLOB NOT NULL, open INTEGER NOT NULL, wake_at INTEGER NOT NULL,
     begun_at INTEGER NOT NULL, amount INTEGER NOT NULL, currency TEXT NOT NULL, title TEXT NOT NULL,
@@ -45,7 +47,8 @@ CREATE TABLE payout (
     currency TEXT NOT NULL, at INTEGER NOT NULL, state BLOB NOT NULL, open INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
-_VERSION: Final = 2
+SCHEMA: Final = _OWN_SCHEMA + ORDER_SCHEMA + NOTICE_SCHEMA
+_VERSION: Final = 3
 _SALE: Final = msgspec.msgpack.Decoder(sale.SaleState)
 _DEPOSIT: Final = msgspec.msgpack.Decoder(deposit.DepositState)
 _REFUND: Final = msgspec.msgpack.Decoder(refund.RefundState)
@@ -153,6 +156,8 @@ class Change(NamedTuple):
     deposits: Sequence[DepositRow] = ()
     refunds: Sequence[RefundRow] = ()
     asked: Sequence[Asked] = ()
+    orders: Sequence[Placed] = ()
+    notices: Sequence[Notice] = ()
 
 
 class MerchantStore(Database):
@@ -173,6 +178,12 @@ class MerchantStore(Database):
     async def sales_like(self, prefix: str) -> list[SaleRow]:
         """Return the sales whose number begins with these hexadecimal digits."""
         return await self._sales("WHERE substr(lower(hex(payment_id)), 1, length(?1)) = lower(?1)", (prefix,))
+
+    async def sales_of(self, payment_ids: Sequence[bytes]) -> dict[bytes, SaleRow]:
+        """Return these sales, as far as there are such."""
+        marks = ", ".join("?" * len(payment_ids))
+        rows = await self._sales(f"WHERE payment_id IN ({marks})", tuple(payment_ids))
+        return {row.payment_id: row for row in rows}
 
     async def _sales(self, where: str, values: tuple[bytes | int | str, ...]) -> list[SaleRow]:
         columns = "payment_id, state, wake_at, begun_at, amount, currency, title, goods"
@@ -230,15 +241,15 @@ class MerchantStore(Database):
 
     async def refundable(self, payment_id: bytes) -> Refundable:
         """Return what was granted of a sale, and what became of it."""
+        return (await self.refundables([payment_id]))[payment_id]
 
-        def read(db: sqlite3.Connection) -> int:
-            query = "SELECT coalesce(sum(amount), 0) FROM granted WHERE payment_id = ?"
-            [(granted,)] = db.execute(query, (payment_id,)).fetchall()
-            return int(granted)
+    async def refundables(self, payment_ids: Sequence[bytes]) -> dict[bytes, Refundable]:
+        """Return the same of several sales."""
 
-        rows = await self.refunds_of(payment_id)
-        collected = sum(row.amount for row in rows if isinstance(row.state, refund.Refunded))
-        return Refundable(await self.read(read), collected, sum(row.amount for row in rows if row.open))
+        def read(db: sqlite3.Connection) -> dict[bytes, Refundable]:
+            return {payment_id: _refundable(db, payment_id) for payment_id in payment_ids}
+
+        return await self.read(read)
 
     async def payouts(self, *, only_open: bool = False) -> list[PayoutRow]:
         """Return payouts, the oldest first."""
@@ -285,11 +296,15 @@ class MerchantStore(Database):
             _replace(db, "deposit", (_deposit(row) for row in change.deposits))
             _replace(db, "refund", ((*row[:5], msgspec.msgpack.encode(row.state), row.open) for row in change.refunds))
             _replace(db, "asked", change.asked)
+            for placed in change.orders:
+                insert_order(db, placed)
+            for notice in change.notices:
+                insert_notice(db, notice)
 
         await self.write(write)
 
     async def forget_lapsed(self, before: int, limit: int = 500) -> int:
-        """Delete at most so many lapsed sales that began before this time, with what was asked; return their number.
+        """Delete at most so many lapsed sales that began before this time, with all about them; return their number.
 
         Nothing was sold in them, so nobody can need them; anybody can make them.
         """
@@ -297,11 +312,23 @@ class MerchantStore(Database):
         def write(db: sqlite3.Connection) -> int:
             query = "SELECT payment_id FROM sale WHERE lapsed AND begun_at < ? ORDER BY begun_at LIMIT ?"
             lapsed = db.execute(query, (before, limit)).fetchall()
-            for table in ("asked", "deposit", "sale"):
+            for (payment_id,) in lapsed:
+                for (order_id,) in db.execute("SELECT id FROM web_order WHERE payment_id = ?", (payment_id,)):
+                    forget_notices(db, order_id)
+            for table in ("asked", "deposit", "web_order", "sale"):
                 db.executemany(f"DELETE FROM {table} WHERE payment_id = ?", lapsed)  # noqa: S608 - names are ours
             return len(lapsed)
 
         return await self.write(write)
+
+
+def _refundable(db: sqlite3.Connection, payment_id: bytes) -> Refundable:
+    query = "SELECT coalesce(sum(amount), 0) FROM granted WHERE payment_id = ?"
+    [(granted,)] = db.execute(query, (payment_id,)).fetchall()
+    query = "SELECT amount, state, open FROM refund WHERE payment_id = ?"
+    rows = [(row[0], _REFUND.decode(row[1]), row[2]) for row in db.execute(query, (payment_id,))]
+    collected = sum(amount for amount, state, _ in rows if isinstance(state, refund.Refunded))
+    return Refundable(granted, collected, sum(amount for amount, _, is_open in rows if is_open))
 
 
 def _sale(row: SaleRow) -> tuple[object, ...]:

@@ -2,43 +2,38 @@
 
 import hmac
 from collections.abc import Sequence
-from typing import Final
 
 from protocol.answer import Answer, refuse
-from protocol.codec import MAX_TEXT
 from protocol.errors import PeerError
 from protocol.machine import Effect, Overdue
 from protocol.merchant import deposit, sale
 from protocol.messages import (
     DepositAnswer,
     DepositRequest,
-    Item,
-    OrderLine,
     OrderRequest,
     PayAnswer,
     PaymentInfo,
-    Payreq,
     PayRequest,
     Receipt,
     Signed,
     open_verdict,
 )
-from protocol.money import MAX_AMOUNT
 from protocol.refusals import TABLE, Advice, Refusal
 from protocol.signatures import Domain
 
 from ..trace import point
 from .desk import Alarm, Desk, Request, Result, alarms, outgoing, sends
+from .journal import Journal
+from .offers import begin, from_catalogue, offered
 from .store import Asked, Change, DepositRow, SaleRow
-
-_MINUTE_MS: Final = 60_000
 
 
 class Till:
-    """One merchant's till, at its desk."""
+    """One merchant's till, at its desk; what it decides is saved through the journal."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, journal: Journal) -> None:
         self._desk = desk
+        self._journal = journal
 
     async def take(self, request: Request) -> Result:
         """Take an order or a payment in and answer it, at once or when the bank has decided.
@@ -61,45 +56,13 @@ class Till:
 
     async def _order(self, request: Request, body: OrderRequest) -> Result:
         desk = self._desk
-        trust = desk.trust(body.bank)
-        currency = trust.certificate.currency
-        items = [(line, *self._item(line, currency)) for line in body.lines]
-        amount = sum(item.price * line.quantity for line, item, _ in items)
-        if amount > MAX_AMOUNT:
-            raise PeerError(Refusal.MALFORMED, "the order is worth more than there is money")
-        now = desk.clock.now()
-        expires = now + desk.settings.offer_minutes * _MINUTE_MS
-        payreq = Payreq(
-            currency=currency,
-            amount=amount,
-            timestamp=now,
-            bank=body.bank,
-            account=trust.certificate.account,
-            order=tuple(_line(line, item) for line, item, _ in items),
-            payment_id=desk.entropy.bytes(16),
-            salt=desk.entropy.bytes(16),
-            expires=expires,
-            deposit_before=expires + desk.settings.deposit_minutes * _MINUTE_MS,
-            keyset=trust.ring.keyset.hash,
-        )
-        signed = Signed.make(desk.keys.identity, Domain.PAYREQ, payreq).encode()
-        state, effects = sale.step(sale.New(), sale.Ordered(sale.Offer(payreq.payment_id, signed, expires)))
-        title = ", ".join(payreq.order)[:200]
-        goods = "\n".join(text for _, _, text in items if text)
-        if len(goods) > MAX_TEXT:
-            raise PeerError(Refusal.MALFORMED, "so many goods do not fit in one receipt: order less at once")
-        row = SaleRow(payreq.payment_id, state, expires, now, amount, currency, title, goods)
-        asked = desk.answered(desk.asked(request, row.payment_id), Answer(now, "", "", signed))
+        wanted = from_catalogue(desk, desk.trust(body.bank).certificate.currency, body.lines)
+        row, signed, effects = begin(desk, body.bank, wanted)
+        asked = desk.answered(desk.asked(request, row.payment_id), Answer(desk.clock.now(), "", "", signed))
         point("merchant.order.saving")
-        await desk.store.save(Change(sales=[row], asked=[asked]))
+        await self._journal.save(Change(sales=[row], asked=[asked]))
         point("merchant.order.offered")
         return Result([outgoing(asked)], alarms=alarms("sale", row.payment_id, effects))
-
-    def _item(self, line: OrderLine, currency: str) -> tuple[Item, str]:
-        item, goods = self._desk.catalog.get(line.sku, (None, ""))
-        if item is None or item.currency != currency:
-            raise PeerError(Refusal.UNKNOWN_ITEM, f"the catalogue has no {line.sku} for {currency}")
-        return item, goods
 
     async def _pay(self, request: Request, body: PayRequest) -> Result:
         info = PaymentInfo.decode(body.info)
@@ -173,7 +136,7 @@ class Till:
             if waiting is None or not waiting.open:
                 return Result()
             state, resend = deposit.step(waiting.state, event)
-            await store.save(Change(deposits=[waiting._replace(state=state)]))
+            await self._journal.save(Change(deposits=[waiting._replace(state=state)]))
             return Result((), sends(alarm.subject, resend), alarms(deposit.KIND, alarm.subject, resend))
 
     async def _commit(
@@ -198,7 +161,7 @@ class Till:
                     asked = await self._desk.all_answered(asked, effect.digest, self._decision(effect))
         name = type(row.state).__name__.lower()
         point(f"merchant.{name}.saving")
-        await self._desk.store.save(Change(sales=[row], deposits=rows, asked=asked))
+        await self._journal.save(Change(sales=[row], deposits=rows, asked=asked))
         point(f"merchant.{name}.saved")
         return Result([outgoing(one) for one in asked if one.answer is not None], out, wake)
 
@@ -223,12 +186,3 @@ class Till:
                 return refuse(now, PeerError(Refusal.BAD_PARCEL, "the bank could not judge the payment"))
             case sale.RefusePayment(refusal=refusal):
                 return refuse(now, PeerError(Refusal(refusal), TABLE[Refusal(refusal)].meaning))
-
-
-def offered(state: sale.Offered | sale.Depositing | sale.Sold | sale.Declined | sale.Lapsed) -> Payreq:
-    """Return what was offered in a sale."""
-    return Payreq.decode(Signed.decode(state.offer.payreq).statement)
-
-
-def _line(line: OrderLine, item: Item) -> str:
-    return f"{line.quantity} × {item.title}"[:120]

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final, NamedTuple, Protocol
 
+import msgspec
+
 from agents.address import BankAddress
 from agents.bank import home as bank_home
 from agents.bank.agent import BankAgent
@@ -154,10 +156,11 @@ class Town:
         await self.open_books()
         await self.start_bank()
 
-    async def start_shop(self, **changes: int) -> None:
+    async def start_shop(self, **changes: int | str) -> None:
         """Open the shop; `changes` are its settings."""
         home = self.folder / "shop"
-        settings = shop_home.Settings(SHOP, self.shop_banks, BROKER, "presence-of-the-shop", **changes)
+        usual = shop_home.Settings(SHOP, self.shop_banks, BROKER, "presence-of-the-shop")
+        settings = msgspec.structs.replace(usual, **changes)
         if not home.exists():
             shop_home.create(home, settings, SeededEntropy("shop"))
             (home / "catalog.toml").write_text(self.catalog)

@@ -6,12 +6,19 @@ from . import test_crash, test_crash_exchanges
 from .points import NAMES, declared, patterns
 
 ELSEWHERE: Final = {
+    "merchant.web_order.saving": "a sale that a web page begins: tests/agents/merchant/test_orders.py",
+    "merchant.web_order.offered": "as above",
+    "merchant.notice.sending": "a webhook, sent again after a restart: tests/agents/merchant/test_webhook.py",
+    "merchant.notice.recorded": "as above",
     "wallet.fetch.sending": "a shop that is gone for good, after a ticket's week: tests/protocol/wallet/test_refund.py",
     "wallet.fetch.sent": "as above",
     "wallet.verdict.sending": "a payment that got stuck until its deadline: tests/agents/client/test_resume.py",
     "wallet.verdict.sent": "as above",
 }
-"""Points that only time leads to; a process cannot be sent ahead in time. The clock of those tests can."""
+"""Points that only a web page or time leads to; a process cannot be sent ahead in time.
+
+The clock of those tests can.
+"""
 
 
 def hit() -> frozenset[str]:

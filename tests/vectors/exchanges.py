@@ -1,4 +1,4 @@
-"""The vectors of exchange, refund, recovery, redemption, proof, payout, totals and tokens."""
+"""The vectors of exchange, refund, recovery, redemption, proof, payout, totals, tokens and payment links."""
 
 import hashlib
 from typing import Any
@@ -18,6 +18,7 @@ from protocol.exchange import (
 )
 from protocol.keyset import KeyRing
 from protocol.messages import BlindedCoin, BlindSignature, Signed
+from protocol.payment_link import PaymentLink
 from protocol.payout import PayoutAnswer, PayoutRequest, PayoutStatus
 from protocol.proof import PaymentProof, ProofAnswer, ProofRequest
 from protocol.recovery import (
@@ -210,6 +211,14 @@ def token(story: Story) -> dict[str, Any]:
             sealed=seal_acknowledgement(answer_key, letter_id, given.hash, told),
         ),
     }
+
+
+def payment_link(story: Story) -> dict[str, Any]:
+    """The merchant's payment request, as its page shows it."""
+    signed = Signed.make(story.merchant_seed, Domain.PAYREQ, story.payreq).encode()
+    fingerprint = hashlib.sha256(story.identity).digest()
+    link = PaymentLink.of(story.certificate.merchant, story.bank, fingerprint, "mqtt://broker.example:1883", signed)
+    return shown(link, text=str(link))
 
 
 def payout() -> list[dict[str, Any]]:

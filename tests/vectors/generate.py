@@ -72,6 +72,7 @@ def build(recorded: Mapping[str, Any], *, new_envelopes: bool) -> dict[str, Any]
         "proof": exchanges.proof(story),
         "payout": exchanges.payout(),
         "token": exchanges.token(story),
+        "payment_link": exchanges.payment_link(story),
         "lanes": parts.lanes(story),
         "padding": parts.padding(),
         "commission": parts.commission(),

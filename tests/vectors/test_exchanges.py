@@ -1,4 +1,4 @@
-"""Exchange, refund, recovery, redemption, proof and tokens, verified by the text of docs/protocol.md alone."""
+"""Exchange, refund, recovery, proof, tokens and payment links, verified by the text of docs/protocol.md alone."""
 
 import base64
 from typing import Any, Final
@@ -182,3 +182,13 @@ def test_an_acknowledgement_is_bound_to_its_token() -> None:
     header = b"\x01" + raw(told["request_id"])
     context = header + raw(VECTORS["token"]["hash"])
     assert raw(told["sealed"]) == header + seal_secret(raw(told["answer_key"]), context, raw(told["encoded"]))
+
+
+def test_a_payment_link_holds_the_merchants_signed_payment_request() -> None:
+    link, [asked] = VECTORS["payment_link"], [one for one in VECTORS["statements"] if one["name"] == "payment request"]
+    told = link["fields"]
+    payreq = pack(raw(asked["encoded"]), raw(asked["signature"]))
+    assert told["payreq"] == f"0x{payreq.hex()}"
+    assert told["fingerprint"] == f"0x{VECTORS['keyset']['fingerprint']}"
+    assert link["encoded"] == pack(*wire(told)).hex()
+    assert link["text"] == "web+ecash:pay/" + base64.b32encode(raw(link["encoded"])).decode().rstrip("=").lower()

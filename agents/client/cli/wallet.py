@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from protocol.messages import Item, OrderLine
 from protocol.money import format_minor, parse_amount
+from protocol.payment_link import PaymentLink, is_payment_link
 
 from ...address import BankAddress
 from ...invitation import read_invitation
@@ -25,9 +26,11 @@ from ...terminal import (
 from ...world import SystemClock, SystemEntropy
 from .. import pay as paying
 from .. import withdraw as withdrawing
+from ..offer import bank_for, open_offer, pay_once, standing_payment
 from ..seed import ENTROPY_BYTES
 from ..service import create, open_store, open_wallet
 from ..show import describe, history_row, outcome_of
+from ..steps import before_paying
 from ..store import ExchangeRow
 from ..wallet import Wallet
 from .app import HOME, BankName, Home, app, finish, opened
@@ -185,8 +188,12 @@ def browse(
 @app.command()
 @told
 def pay(
-    shop: Annotated[str, typer.Argument(help="The merchant's name.")],
-    items: Annotated[list[str], typer.Argument(help="What to buy: sku or sku:quantity.")],
+    shop: Annotated[
+        str, typer.Argument(help="The merchant's name; or a payment link, web+ecash:pay/…, from the shop's page.")
+    ],
+    items: Annotated[
+        list[str] | None, typer.Argument(help="What to buy: sku or sku:quantity. Nothing with a payment link.")
+    ] = None,
     code: Annotated[
         str, typer.Option(help="A payer code of your own, such as Bluesky; a strong random one unless given.")
     ] = "",
@@ -196,67 +203,88 @@ def pay(
     as_json: JsonFlag = False,
     log: LogLevel = "warning",
 ) -> None:
-    """Order from a merchant and pay with coins that make the exact amount.
+    """Order from a merchant, or open its payment link, and pay with coins that make the exact amount.
 
     If the coins in hand do not make it, they are exchanged for smaller ones first; if they are worth too little, a
-    stock is withdrawn.
+    stock is withdrawn. A link is paid once, however often it is opened.
 
     Example: ecash wallet pay shop song coffee:2
+
+    Example: ecash wallet pay web+ecash:pay/…
     """
-    lines, steps = [_wanted(text) for text in items], list[ExchangeRow]()
+    wanted, steps = _wish(shop, items or [], bank), list[ExchangeRow]()
 
     def tell(step: ExchangeRow) -> None:
         steps.append(step)
         if not as_json:
             out.print(escape(describe(step)), soft_wrap=True)
 
-    async def do() -> ExchangeRow | None:
+    async def do() -> tuple[ExchangeRow | None, bool]:
         async with opened(home) as wallet:
-            chosen = wallet.bank(bank)
+            before = await _paid_before(wallet, wanted)
+            if before is not None:
+                return before, True
+            chosen = bank_for(wallet, wanted) if isinstance(wanted, PaymentLink) else wallet.bank(bank)
             async with wallet.presence(chosen.address.broker) as requester:
-                quote = await paying.order(wallet, chosen, shop, lines, requester)
+                if isinstance(wanted, PaymentLink):
+                    quote = await open_offer(wallet, wanted, requester)
+                else:
+                    quote = await paying.order(wallet, chosen, shop, wanted, requester)
                 if not yes and not await _confirmed(wallet, quote):
-                    return None
-                return await paying.pay(wallet, quote, requester, code=code, tell=tell)
+                    return None, False
+                return await pay_once(wallet, quote, requester, code=code, tell=tell), False
 
-    row = run(do(), log)
+    row, again = run(do(), log)
     if row is None:
         out.print("Nothing was paid.")
         raise typer.Exit(1)
-    finish(row, as_json=as_json, assembled=[outcome_of(step) for step in steps])
+    if again and not as_json:
+        out.print("This wallet has paid by that link before; nothing more was paid.")
+    finish(row, as_json=as_json, assembled=[outcome_of(step) for step in steps], again=again)
+
+
+def _wish(shop: str, items: list[str], bank: str | None) -> PaymentLink | list[OrderLine]:
+    """Return the payment link, or the order, that was typed.
+
+    Raises:
+        PeerError: if it begins like a link and is none.
+        ValueError: if link, items and bank do not go together.
+    """
+    if not is_payment_link(shop):
+        if not items:
+            raise ValueError("say what to buy: sku or sku:quantity, such as coffee:2; `ecash wallet browse` lists it")
+        return [_wanted(text) for text in items]
+    link = PaymentLink.parse(shop)
+    if items:
+        raise ValueError("a payment link says itself what is bought: leave the items out")
+    if bank not in (None, link.bank):
+        raise ValueError(f"the payment link is for coins of bank {link.bank}: leave --bank out")
+    return link
+
+
+async def _paid_before(wallet: Wallet, wanted: PaymentLink | list[OrderLine]) -> ExchangeRow | None:
+    """Return the payment that was made by this link before, if any; that takes no shop to be there."""
+    if not isinstance(wanted, PaymentLink):
+        return None
+    return await standing_payment(wallet.store, wanted.unverified.payment_id)
 
 
 async def _confirmed(wallet: Wallet, quote: paying.Quote) -> bool:
-    out.print(f"[bold]{escape(quote.shop.certificate.name)}[/] (certified by {quote.bank.row.name}) asks for")
+    out.print(
+        f"[bold]{escape(_printable(quote.shop.certificate.name))}[/] (certified by {quote.bank.row.name}) asks for"
+    )
     for line in quote.payreq.order:
-        out.print(f"  {escape(line)}")
-    before = _before_paying(quote, await paying.next_step(wallet, quote))
+        out.print(f"  {escape(_printable(line))}")
+    before = before_paying(quote, await paying.next_step(wallet, quote))
     if before:
         out.print(before, soft_wrap=True)
     question = f"Pay {quote.amount}?"
     return await asyncio.to_thread(typer.confirm, question, default=False)
 
 
-def _before_paying(quote: paying.Quote, step: paying.Step) -> str:
-    """Say what has to be done before the payment, and what that costs."""
-    bank, currency = quote.bank, quote.amount.currency
-    match step:
-        case paying.Ready():
-            return ""
-        case paying.Change(plan=plan, purpose=purpose):
-            why = "are changed for smaller ones" if purpose == "change" else "are exchanged for fresh ones"
-            worth = format_minor(sum(value * count for value, count in plan.inputs.items()), currency)
-            return (
-                f"Your coins do not make {quote.amount}: coins worth {worth} {why} first, without anybody seeing whose "
-                f"they are, at a commission of {format_minor(plan.commission, currency)}."
-            )
-        case paying.Shortfall(amounts=(stock, _, _)):
-            commission = bank.keyset.tariff.withdrawal.charge(stock.value)
-            return (
-                f"Your coins are worth less than {quote.amount}: {stock} will be withdrawn first, at a commission of "
-                f"{format_minor(commission, currency)}, or less if the account holds less. "
-                "Withdrawing well ahead of paying keeps the two apart."
-            )
+def _printable(text: str) -> str:
+    """Return what a shop wrote without what a terminal would obey."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from protocol.refusals import TABLE, Refusal
 from ...terminal import STILL_OPEN, JsonFlag, LogLevel, fail, out, print_json, run, table, told
 from ...world import SystemClock, SystemEntropy
 from ..desk import Desk
-from ..home import keys_of, settings_of
+from ..home import Stock, keys_of, settings_of
 from ..office import Office
 from ..store import MerchantStore, PayoutRow
 from .app import HOME, Home, app
@@ -31,7 +31,7 @@ Bank = Annotated[str, typer.Option("--bank", help="At which bank.")]
 async def _office(home: Path) -> AsyncIterator[Office]:
     settings, keys = settings_of(home), keys_of(home)
     async with MerchantStore(home / "sales.db") as store:
-        yield Office(Desk(settings, keys, {}, store, SystemClock(), SystemEntropy()), _link)
+        yield Office(Desk(settings, keys, Stock(), store, SystemClock(), SystemEntropy()), _link)
 
 
 def _link(broker: BrokerUrl, client_id: str) -> MqttLink:

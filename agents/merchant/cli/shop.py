@@ -12,11 +12,12 @@ from protocol.money import format_minor, parse_amount
 from ...address import BankAddress
 from ...invitation import read_invitation
 from ...service import until_stopped
-from ...terminal import JsonFlag, LogLevel, name_of, out, print_json, run, table, told
+from ...terminal import JsonFlag, LogLevel, fail, name_of, out, print_json, run, table, told
 from ...trace import point
+from ...web.listen import Listen
 from ...world import SystemClock, SystemEntropy
 from ..home import Settings, create, settings_of
-from ..service import serve
+from ..service import Web, serve
 from ..store import MerchantStore, Refundable, SaleRow
 from .app import HOME, Home, app
 
@@ -75,15 +76,24 @@ def run_merchant(
         list[str] | None,
         typer.Option(help="Claims the account at the first start; BANK=abcd-… if there are several banks."),
     ] = None,
+    web: Annotated[
+        str, typer.Option(help="Serves the shop's pages, too: at :8080 (this machine alone) or 0.0.0.0:8080.")
+    ] = "",
+    public_url: Annotated[
+        str, typer.Option(help="The address at which buyers find the pages: https://shop.example.")
+    ] = "",
     home: Home = HOME,
     log: LogLevel = "info",
 ) -> None:
     """Open the shop and serve until Ctrl-C or SIGTERM.
 
-    Example: ecash merchant run --home ~/.ecash/merchant
+    Example: ecash merchant run --web :8080
     """
     secrets = invitations_of(invitation or [], list(settings_of(home).addresses))
-    run(until_stopped(serve(home, SystemClock(), SystemEntropy(), secrets)), log)
+    if public_url and not web:
+        fail("say where the pages are served, too: --web :8080")
+    site = Web(Listen.parse(web), public_url) if web else None
+    run(until_stopped(serve(home, SystemClock(), SystemEntropy(), secrets, site)), log)
 
 
 @app.command()

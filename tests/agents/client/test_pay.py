@@ -8,7 +8,7 @@ import pytest
 from agents.bank.desks import DESKS
 from agents.bank.home import sign_keyset
 from agents.client import pay as paying
-from agents.client.cli.inspect import evidence_of
+from agents.client.evidence import evidence_of
 from agents.client.pay import Quote
 from agents.client.resume import resume
 from agents.client.show import describe
@@ -72,7 +72,7 @@ async def pay_until_late(
 async def test_a_payment_request_that_is_wrong_is_refused_before_a_coin_is_touched(
     town: Town, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], refusal: Refusal
 ) -> None:
-    monkeypatch.setattr("agents.merchant.till.Payreq", lambda **fields: Payreq(**fields | changes))
+    monkeypatch.setattr("agents.merchant.offers.Payreq", lambda **fields: Payreq(**fields | changes))
     async with town.open_wallet("alice") as alice, alice.presence(town.address.broker) as requester:
         await town.customer(alice, "alice", 100)
         with pytest.raises(PeerError) as caught:
@@ -118,7 +118,7 @@ async def test_a_merchant_that_has_seen_a_newer_keyset_is_paid_if_the_wallet_can
             network._retained[topics.keys(BANK)] = sign_keyset(town.mint.keys.identity, newer)
         return Payreq(**fields | {"keyset": newer.hash})
 
-    monkeypatch.setattr("agents.merchant.till.Payreq", ask)
+    monkeypatch.setattr("agents.merchant.offers.Payreq", ask)
     async with town.open_wallet("alice") as alice, alice.presence(town.address.broker) as requester:
         await town.customer(alice, "alice", 100)
         if announced:

@@ -5,6 +5,7 @@ import msgspec
 from agents.bank.home import sign_keyset
 from agents.client import pay as paying
 from agents.merchant.agent import MerchantAgent
+from agents.merchant.home import Stock
 from agents.merchant.store import MerchantStore
 from broker.port import Incoming, Outgoing
 from protocol import topics
@@ -123,7 +124,7 @@ async def test_a_request_that_comes_before_the_shop_is_open_is_dropped(founded: 
     settings, keys = founded.shop.desk.settings, founded.shop.desk.keys
     async with MerchantStore(founded.folder / "other.db") as store:
         link = network.link("other-presence", persistent=True)
-        closed = MerchantAgent(settings, keys, {}, store, link, founded.clock, founded.entropy("other"))
+        closed = MerchantAgent(settings, keys, Stock(), store, link, founded.clock, founded.entropy("other"))
         message = Incoming(topics.merchant_request(SHOP, "order", "x"), b"\1\2" + bytes(500))
         assert await closed.handle(message) is None
         assert closed.dropped == {Refusal.OVERLOADED: 1}

@@ -10,7 +10,7 @@ from agents.client.withdraw import withdraw
 from agents.home import HomeError
 from agents.merchant.agent import MerchantAgent
 from agents.merchant.cli.shop import invitations_of
-from agents.merchant.home import Settings, create
+from agents.merchant.home import Settings, Stock, create
 from agents.merchant.store import MerchantStore
 from agents.requester import NobodyAnswers
 from broker.port import Incoming
@@ -137,7 +137,7 @@ async def test_a_shop_that_finds_no_bank_does_not_open(
         MerchantStore(founded.folder / "sales.db") as store,
         network.link("bookshop-presence", persistent=True) as link,
     ):
-        agent = MerchantAgent(settings, keys, {}, store, link, founded.clock, founded.entropy("till"))
+        agent = MerchantAgent(settings, keys, Stock(), store, link, founded.clock, founded.entropy("till"))
         with pytest.raises(ExceptionGroup) as caught:
             await agent.run()
     assert caught.group_contains(NobodyAnswers)

@@ -5,6 +5,7 @@ import pytest
 from agents.bank.store import DestinationRow
 from agents.home import HomeError
 from agents.merchant.desk import Desk
+from agents.merchant.home import Stock
 from agents.merchant.office import Office
 from protocol.errors import PeerError
 from protocol.merchant import payout
@@ -29,7 +30,7 @@ async def office(town: Town, network: Network) -> Office:
 def office_of(town: Town, network: Network, use: str = "first") -> Office:
     open_shop = town.shop.desk
     desk = Desk(
-        open_shop.settings, open_shop.keys, {}, town.sales, town.clock, town.entropy(f"{use} use of the office")
+        open_shop.settings, open_shop.keys, Stock(), town.sales, town.clock, town.entropy(f"{use} use of the office")
     )
     return Office(desk, lambda _, client: network.link(client, persistent=False))
 
@@ -140,7 +141,7 @@ async def test_a_client_is_told_that_payouts_are_for_merchants(town: Town, netwo
     async with town.open_wallet("alice") as alice:
         await town.customer(alice, "alice", 100)
         keys = town.shop.desk.keys._replace(identity=alice.root.account(town.keyset.identity))
-        desk = Desk(town.shop.desk.settings, keys, {}, town.sales, town.clock, town.entropy("office"))
+        desk = Desk(town.shop.desk.settings, keys, Stock(), town.sales, town.clock, town.entropy("office"))
         office = Office(desk, lambda _, client: network.link(client, persistent=False))
         with pytest.raises(PeerError, match=Refusal.WRONG_MERCHANT):
             await office.payouts(BANK)
