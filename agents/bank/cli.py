@@ -22,9 +22,11 @@ from .audit import Report
 from .auditing import DEFAULT_SAMPLE, coins_of, judge, read_books
 from .home import DEFAULT_LARGEST, Settings, address_of, create, keys_of, settings_of, sign_keyset
 from .keys_cli import keys, revoke, rotate_keys
+from .last_audit import keep
 from .prove import prove
 from .service import open_books, serve
 from .transfers_cli import app as transfers_app
+from .web_cli import web
 
 app = typer.Typer(no_args_is_help=True, help="The bank: it signs coins that it cannot see, and takes them back once.")
 app.add_typer(transfers_app, name="ach")
@@ -239,6 +241,7 @@ def audit_books(
     """
     books = run(read_books(home))
     report = judge(books, sample)
+    keep(home, report, SystemClock().now())
     if as_json:
         found = {key.hex(): one._asdict() for key, one in coins_of(books).items()}
         print_json(msgspec.to_builtins(report) | {"denominations": found, "ok": report.ok})
@@ -276,3 +279,4 @@ app.command()(prove)
 app.command()(keys)
 app.command("rotate")(rotate_keys)
 app.command()(revoke)
+app.command()(web)

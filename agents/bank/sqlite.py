@@ -21,7 +21,7 @@ from protocol.coins import Evidence
 from protocol.errors import OurError
 
 from ..database import connect
-from . import lookup, payouts
+from . import lookup, overview, payouts
 from .facts import Snapshot
 from .group_commit import GroupWriter
 from .journal import FOLD_AFTER, add_entries, add_journal, fold, sum_entries
@@ -30,7 +30,9 @@ from .snapshot import ACCOUNT, read_snapshot
 from .store import (
     FUNDING,
     AccountNameTaken,
+    AchFileRow,
     BooksUnavailable,
+    Business,
     DestinationRow,
     Kept,
     KeyHasAccount,
@@ -38,6 +40,7 @@ from .store import (
     NoSuchAccount,
     PayoutRow,
     ReferenceReused,
+    StatementRow,
     StoredRow,
 )
 
@@ -184,6 +187,18 @@ class SqliteBooks:
     async def minted(self) -> tuple[int, list[MintedRow]]:
         """See `Books.minted`."""
         return await self._read_aside(lookup.minted)
+
+    async def business(self) -> Business:
+        """See `Books.business`."""
+        return await self._read_aside(lambda db: overview.business(db, self._clock()))
+
+    async def statement(self, account: int, limit: int) -> list[StatementRow]:
+        """See `Books.statement`."""
+        return await self._read(lambda db: overview.statement(db, account, limit))
+
+    async def ach_files(self) -> list[AchFileRow]:
+        """See `Books.ach_files`."""
+        return await self._read(overview.ach_files)
 
     async def open_account(
         self, kind: str, name: str, title: str, currency: str, key: bytes, invitation_hash: bytes

@@ -110,6 +110,59 @@ class MintedRow(NamedTuple):
     spent: int
 
 
+class CommissionRow(NamedTuple):
+    """What so many postings of one kind have earned in a currency, in minor units."""
+
+    kind: str
+    currency: str
+    postings: int
+    amount: int
+
+
+class ChangeRow(NamedTuple):
+    """How many coins of a denomination were signed, and how many came back, in the step of this number (from 0)."""
+
+    denomination: bytes
+    step: int
+    minted: int
+    spent: int
+
+
+class Business(NamedTuple):
+    """The books at the time `at`, through journal entry `journal`: balances and account currencies by ledger.
+
+    Time is divided into steps, each `step` milliseconds long, the first of which begins at `begin`.
+    """
+
+    at: int
+    journal: int
+    balances: dict[str, int]
+    currencies: dict[str, str]
+    commissions: list[CommissionRow]
+    begin: int
+    step: int
+    changes: list[ChangeRow]
+
+
+class StatementRow(NamedTuple):
+    """A posting that moved an account; `reference` is that of a funding."""
+
+    journal: int
+    kind: str
+    at: int
+    amount: int
+    reference: str
+
+
+class AchFileRow(NamedTuple):
+    """An ACH file: when it was written, how many payouts are in it, and their sum in minor units."""
+
+    number: int
+    at: int
+    payouts: int
+    amount: int
+
+
 class Books(Protocol):
     """The bank's books. All that returns is durable; every method may raise `BooksUnavailable`.
 
@@ -262,6 +315,21 @@ class Books(Protocol):
 
         All coins are counted, so it may take long: ask `last_entry` first.
         """
+        ...
+
+    async def business(self) -> Business:
+        """Return what the operator wants to see of the books, all from one moment, in at most 60 steps of time.
+
+        All coins are counted, so it may take long: ask `last_entry` first.
+        """
+        ...
+
+    async def statement(self, account: int, limit: int) -> list[StatementRow]:
+        """Return the last postings that moved an account, the newest first."""
+        ...
+
+    async def ach_files(self) -> list[AchFileRow]:
+        """Return the ACH files, the newest first."""
         ...
 
     async def open_account(

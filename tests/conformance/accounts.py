@@ -4,19 +4,21 @@ import asyncio
 
 import pytest
 
-from agents.bank.store import AccountNameTaken, Books, KeyHasAccount, NoSuchAccount, ReferenceReused
+from agents.bank.store import AccountNameTaken, Books, KeyHasAccount, NoSuchAccount, ReferenceReused, StatementRow
 from protocol.bank.desk import Account
 from protocol.bank.ledger import Claim
 from protocol.errors import OurError
 from protocol.refusals import Refusal
 from tests.conformance.bookkeeping import (
     BooksFixtures,
+    ManualClock,
     faults,
     h,
     refusal_of,
     request,
     rich_client,
     shop_of,
+    withdrawal,
 )
 
 
@@ -91,6 +93,18 @@ class AccountsConformance(BooksFixtures):
             with pytest.raises(ReferenceReused):
                 await books.credit(account, amount, "bank statement 7")
         assert not await faults(books)
+
+    async def test_a_statement_tells_what_moved_an_account_the_newest_first(
+        self, books: Books, clock: ManualClock
+    ) -> None:
+        client = await rich_client(books, 100)
+        clock.now += 7
+        await books.post(withdrawal(client.number, "a", "b", commission=2))
+        cash = StatementRow(1, "funding", clock.now - 7, 100, f"cash of {client.number}")
+        drawn = StatementRow(2, "withdraw", clock.now, -18, "")
+        assert await books.statement(client.number, 10) == [drawn, cash]
+        assert await books.statement(client.number, 1) == [drawn]
+        assert await books.statement(4711, 10) == []
 
     @pytest.mark.parametrize("amount", [0, -1, 2**53])
     async def test_no_amount_is_booked_that_is_none(self, books: Books, amount: int) -> None:

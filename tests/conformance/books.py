@@ -375,6 +375,32 @@ class BooksConformance(BooksFixtures):
         assert await books.minted() == (0, [])
         assert await books.last_entry() == 0
 
+    async def test_the_business_is_what_the_books_say_at_one_moment(
+        self, books: Books, clock: ManualClock, shop: int
+    ) -> None:
+        begun = clock.now
+        clock.now += 90_000
+        await books.post(exchange(coin("a"), coin("b"), into=("u", "v", "w")))
+        await books.post(deposit(shop, "p", coin("c")))
+        done = await books.business()
+        snapshot = await books.snapshot()
+        ledgers: dict[str, int] = {}
+        for entry in snapshot.entries:
+            ledgers[entry.ledger] = ledgers.get(entry.ledger, 0) + entry.amount
+        assert (done.at, done.journal) == (clock.now, await books.last_entry())
+        assert done.balances == ledgers
+        assert done.currencies == {f"account/{account.number}": "EUR" for account in snapshot.accounts}
+        assert {row.kind: row.amount for row in done.commissions} == {"withdraw": 1, "exchange": 10, "deposit": 1}
+        assert done.begin <= begun < done.begin + done.step
+        last = (done.at - done.begin) // done.step
+        assert last > 0
+        changes = [(row.denomination, row.step, row.minted, row.spent) for row in done.changes]
+        assert changes == sorted([(VALUES[8], 0, 20, 0), (VALUES[8], last, 0, 3), (VALUES[2], last, 3, 0)])
+
+    async def test_new_books_have_no_business(self, books: Books, clock: ManualClock) -> None:
+        done = await books.business()
+        assert (done.at, done.journal, done.balances, done.changes) == (clock.now, 0, {}, [])
+
     # ------------------------------------------------------------ the order of the refusals
 
     async def test_of_two_conflicts_the_first_in_the_order_is_told(

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from agents.bank.store import MOST_IN_SUM, Books, DestinationRow, NoSuchAccount, PayoutRow, WrongState
+from agents.bank.store import MOST_IN_SUM, AchFileRow, Books, DestinationRow, NoSuchAccount, PayoutRow, WrongState
 from protocol.bank.ledger import Conflict, Posted
 from protocol.errors import OurError
 from protocol.refusals import Refusal
@@ -198,6 +198,16 @@ class PayoutsConformance(BooksFixtures):
         assert (row.state, row.reason) == ("returned", "R00")
         assert await books.balance(row.account) == 99
         assert await self._clearing(books) == 0
+
+    async def test_files_are_listed_with_what_is_in_them(self, books: Books, clock: ManualClock, exported: int) -> None:
+        assert exported == 1
+        first = AchFileRow(1, clock.now, 1, 30)
+        assert await books.ach_files() == [first]
+        clock.now += 5
+        await books.post(payout((await books.payouts())[0].account, 10))
+        await books.post(payout((await books.payouts())[0].account, 20))
+        await books.export_payouts(_write)
+        assert await books.ach_files() == [AchFileRow(2, clock.now, 2, 30), first]
 
     async def test_a_settled_payout_may_come_back(self, books: Books, exported: int) -> None:
         await books.settle_payout(exported, 30)
