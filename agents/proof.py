@@ -81,16 +81,20 @@ def open_lines(salt: bytes, order: Sequence[str], shown: Collection[int]) -> tup
     return tuple(lines)
 
 
+def proof_text(proof: ProofFile) -> str:
+    """Return what stands in the file of a proof."""
+    return json.dumps(msgspec.to_builtins(proof), indent=2, ensure_ascii=False) + "\n"
+
+
 def write_proof(path: Path, proof: ProofFile) -> None:
     """Write a proof to a new file that only its owner can read: it holds the payer code.
 
     Raises:
         ValueError: if there is a file already, or it cannot be written.
     """
-    text = json.dumps(msgspec.to_builtins(proof), indent=2, ensure_ascii=False) + "\n"
     try:
         path.touch(mode=0o600, exist_ok=False)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(proof_text(proof), encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{path} cannot be written: {error.strerror}") from error
 

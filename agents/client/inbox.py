@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, NamedTuple, TypeAlias
 
 from broker.port import Incoming, LinkError, Outgoing
@@ -24,11 +25,13 @@ from protocol.topics import Inbox
 from protocol.wallet import exchange as machine
 
 from ..address import BankAddress
+from ..home import HomeError
 from ..requester import NobodyAnswers
 from ..trace import point
+from ..world import Clock
 from .exchange import Inputs, exchange
 from .plans import hand_of, plan_refresh
-from .store import ExchangeRow
+from .store import ExchangeRow, WalletStore
 from .transfer import Connect, broker_of, in_time, serving
 from .verify import newest
 from .wallet import Bank, Wallet, WalletError
@@ -41,6 +44,8 @@ _GRACE_MS: Final = 5_000  # for a token that waits at the broker, when the reque
 
 Agree: TypeAlias = Callable[[BankAddress], Awaitable[bool]]
 """Asks the owner whether to trust a bank that the wallet does not know yet."""
+OpenWallet: TypeAlias = Callable[[], AbstractAsyncContextManager[Wallet]]
+"""Opens the wallet for as long as the context lasts; raises `HomeError` while somebody else has it."""
 
 
 class Received(NamedTuple):
@@ -58,6 +63,20 @@ class Asked(NamedTuple):
     token: bytes
 
 
+def known_bank(wallet: Wallet, said: Token | TokenRequest) -> Bank | None:
+    """Return the bank that a token or a request names, if the wallet knows it.
+
+    Raises:
+        WalletError: if the wallet knows another bank of that name.
+    """
+    for bank in wallet.banks:
+        if bank.row.name == said.bank:
+            if fingerprint(bank.keyset.identity) != said.fingerprint.hex():
+                raise WalletError(f"this is of another bank {said.bank} than the one that this wallet knows")
+            return bank
+    return None
+
+
 async def bank_of(wallet: Wallet, said: Token | TokenRequest, agree: Agree) -> Bank:
     """Return the bank that a token or a request names; one that is not known is entered if the owner agrees.
 
@@ -65,17 +84,23 @@ async def bank_of(wallet: Wallet, said: Token | TokenRequest, agree: Agree) -> B
         WalletError: if the wallet knows another bank of that name, or the owner does not agree.
         NobodyAnswers, LinkError, PeerError: if a new bank cannot be reached, or has another identity than it should.
     """
-    pinned = said.fingerprint.hex()
-    for bank in wallet.banks:
-        if bank.row.name == said.bank:
-            if fingerprint(bank.keyset.identity) != pinned:
-                raise WalletError(f"this is of another bank {said.bank} than the one that this wallet knows")
-            return bank
-    address = BankAddress(said.bank, broker_of(said.broker), pinned)
+    known = known_bank(wallet, said)
+    if known is not None:
+        return known
+    address = address_of(said)
     if not await agree(address):
         raise WalletError(f"bank {said.bank} is not entered; nothing was done")
     async with wallet.presence(address.broker) as requester:
         return await wallet.refresh(address, requester)
+
+
+def address_of(said: Token | TokenRequest) -> BankAddress:
+    """Return the address of the bank that a token or a request names.
+
+    Raises:
+        PeerError: `MALFORMED`, if there is no broker at what it names.
+    """
+    return BankAddress(said.bank, broker_of(said.broker), said.fingerprint.hex())
 
 
 async def receive(
@@ -144,30 +169,52 @@ def _key_of(wallet: Wallet, request_id: bytes) -> EnvelopePrivateKey:
 
 async def waiting(wallet: Wallet) -> list[Asked]:
     """Return the requests that wait."""
-    rows = await wallet.store.inbox()
+    return await waiting_in(wallet.store)
+
+
+async def waiting_in(store: WalletStore) -> list[Asked]:
+    """Return the requests that wait, of a wallet's file that is open to be looked at."""
+    rows = await store.inbox()
     return [Asked(request_id, TokenRequest.decode(request), token) for request_id, request, token in rows]
 
 
 async def wait(wallet: Wallet, asked: Asked, connect: Connect) -> ExchangeRow | None:
+    """Wait as `watch` does, with a wallet that is open all the time."""
+    return await watch(lambda: nullcontext(wallet), asked, connect)
+
+
+async def watch(open_wallet: OpenWallet, asked: Asked, connect: Connect) -> ExchangeRow | None:
     """Wait in the inbox until a token has come that is good for the request, or the request has expired.
 
     What came while the wallet was off is taken up first. A token that is refused is acknowledged as such, and waiting
-    goes on. The presence at the broker is given up with the request.
+    goes on. The presence at the broker is given up with the request. The wallet is open only while a token is taken in.
 
     Returns:
         The exchange of the token's coins, which may still be open; None if nothing came in time.
 
     Raises:
+        HomeError: as `open_wallet`, but not while a token is there, which its sender repeats.
         LinkError: if the broker cannot be reached; the request still waits then.
     """
-    row = await _taken(wallet, asked.id) or await _arrival(wallet, asked, connect) or await _taken(wallet, asked.id)
-    if row is None or not row.open:
-        point("wallet.request.closing")
-        await wallet.store.close_request(asked.id)
-        with contextlib.suppress(LinkError):  # else the broker forgets it by itself, later
-            async with connect(broker_of(asked.request.broker), asked.request.inbox, persistent=False):
-                pass
+    async with open_wallet() as wallet:
+        row, key, clock = await _taken(wallet, asked.id), _key_of(wallet, asked.id), wallet.clock
+    if row is None:
+        row = await _arrival(open_wallet, asked, key, connect, clock)
+    async with open_wallet() as wallet:
+        row = row or await _taken(wallet, asked.id)
+        if row is not None and row.open:
+            return row
+        await give_up(wallet.store, asked, connect)
     return row
+
+
+async def give_up(store: WalletStore, asked: Asked, connect: Connect) -> None:
+    """Wait for a request no more, whatever may still be sent to it."""
+    point("wallet.request.closing")
+    await store.close_request(asked.id)
+    with contextlib.suppress(LinkError):  # else the broker forgets it by itself, later
+        async with connect(broker_of(asked.request.broker), asked.request.inbox, persistent=False):
+            pass
 
 
 async def _taken(wallet: Wallet, request_id: bytes) -> ExchangeRow | None:
@@ -177,9 +224,11 @@ async def _taken(wallet: Wallet, request_id: bytes) -> ExchangeRow | None:
     return row if row is not None and (row.open or isinstance(row.state, machine.Exchanged)) else None
 
 
-async def _arrival(wallet: Wallet, asked: Asked, connect: Connect) -> ExchangeRow | None:
+async def _arrival(
+    open_wallet: OpenWallet, asked: Asked, key: EnvelopePrivateKey, connect: Connect, clock: Clock
+) -> ExchangeRow | None:
     arrived: asyncio.Future[ExchangeRow] = asyncio.get_running_loop().create_future()
-    request, key = asked.request, _key_of(wallet, asked.id)
+    request = asked.request
     link = connect(broker_of(request.broker), request.inbox, persistent=True)
 
     async def take(message: Incoming) -> None:
@@ -189,8 +238,9 @@ async def _arrival(wallet: Wallet, asked: Asked, connect: Connect) -> ExchangeRo
         letter = open_letter(key, message.payload, KIND)
         token = Token.read(letter.body)
         try:
-            row, told = await _taken_up(wallet, asked, token)
-        except NobodyAnswers as error:
+            async with open_wallet() as wallet:
+                row, told = await _taken_up(wallet, asked, token)
+        except (HomeError, NobodyAnswers) as error:
             _log.warning("a token has come, but %s", error)  # its sender repeats it, or takes it back
             return
         if told is not None:
@@ -201,7 +251,7 @@ async def _arrival(wallet: Wallet, asked: Asked, connect: Connect) -> ExchangeRo
             arrived.set_result(row)
 
     async with serving(link, take):
-        await in_time(wallet, arrived, max(request.expires, wallet.clock.now() + _GRACE_MS))
+        await in_time(clock, arrived, max(request.expires, clock.now() + _GRACE_MS))
     return arrived.result() if arrived.done() else None
 
 

@@ -53,7 +53,7 @@ async def collect(wallet: Wallet, paid: ExchangeRow, patience_ms: int = PATIENCE
         raise WalletError(f"{paid.id.hex()[:8]} is no payment that was paid: see `ecash wallet history`")
     for other in await wallet.store.exchanges(only_open=True):
         if other.kind == REFUND and other.note.info == note.info and not refused(other):
-            raise WalletError("a refund of this payment is under way: the next command carries it on")
+            raise WalletError("a refund of this payment is under way: the wallet carries it on")
     bank = wallet.bank(paid.bank)
     async with wallet.presence(bank.address.broker) as requester:
         bank, shop = await visit(wallet, bank, note.merchant, requester)

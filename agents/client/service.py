@@ -1,5 +1,6 @@
 """The wallet's file opened for one command: locked, unlocked, and its open exchanges at hand."""
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -15,9 +16,9 @@ from ..trace import point
 from ..world import Clock, Entropy
 from .seed import SealedSeed, open_seed, root_of, seal_seed, words_of
 from .store import WalletStore
-from .wallet import Wallet
+from .wallet import LinkMaker, Wallet
 
-_FILE = "wallet.db"
+WALLET_FILE = "wallet.db"
 _DRAFT = "restoring.db"
 
 
@@ -33,8 +34,9 @@ async def create(home: Path, passphrase: str, seed: bytes, entropy: Entropy, *, 
 
 
 async def _write_seed(home: Path, passphrase: str, seed: bytes, entropy: Entropy, *, hard: bool) -> None:
-    sealed = seal_seed(seed, passphrase, entropy.bytes(16), entropy.bytes(24), hard=hard)
-    async with WalletStore(home / _FILE) as store:
+    salt, nonce = entropy.bytes(16), entropy.bytes(24)
+    sealed = await asyncio.to_thread(seal_seed, seed, passphrase, salt, nonce, hard=hard)
+    async with WalletStore(home / WALLET_FILE) as store:
         await store.set_meta("device", entropy.bytes(16))
         point("wallet.seed.saving")
         await store.set_meta("seed", sealed.encode())
@@ -48,13 +50,13 @@ async def restore_seed(home: Path, passphrase: str, seed: bytes, entropy: Entrop
         HomeError: if the home holds something else, or another wallet.
         WrongPassphrase: if it was made before, with another passphrase.
     """
-    if not (home / _FILE).exists():
+    if not (home / WALLET_FILE).exists():
         make(home)
     else:
-        async with WalletStore(home / _FILE) as store:
+        async with WalletStore(home / WALLET_FILE) as store:
             sealed = await store.meta("seed")
         if sealed is not None:
-            if open_seed(SealedSeed.decode(sealed), passphrase) != seed:
+            if await asyncio.to_thread(open_seed, SealedSeed.decode(sealed), passphrase) != seed:
                 raise HomeError(f"{home} holds the wallet of other words: choose another folder with --home")
             return
     await _write_seed(home, passphrase, seed, entropy, hard=hard)
@@ -94,14 +96,14 @@ async def restore_backup(home: Path, file: Path, entropy: Entropy) -> None:
         await store.restored(entropy.bytes(16))
         await store.read(lambda db: db.execute("PRAGMA journal_mode = DELETE").fetchall())
     point("wallet.backup.naming")
-    draft.rename(home / _FILE)
+    draft.rename(home / WALLET_FILE)
 
 
 def _draft_of(home: Path, file: Path) -> Path:
     """Copy a backup into an empty home, under a name that is not yet a wallet's."""
     for leftover in home.glob(f"{_DRAFT}*"):
         leftover.unlink()
-    if (home / _FILE).exists():
+    if (home / WALLET_FILE).exists():
         raise HomeError(f"{home} holds a wallet; if it is one that is half restored, `ecash wallet recover` goes on")
     make(home)
     draft = home / _DRAFT
@@ -124,9 +126,9 @@ async def open_store(home: Path) -> AsyncIterator[WalletStore]:
     Raises:
         HomeError: if this is no wallet's home.
     """
-    if not (home / _FILE).exists():
+    if not (home / WALLET_FILE).exists():
         raise HomeError(f"{home} holds no wallet: run `ecash wallet init --home {home}` first")
-    async with WalletStore(home / _FILE) as store:
+    async with WalletStore(home / WALLET_FILE) as store:
         if await store.meta("seed") is None:
             raise HomeError(f"the wallet in {home} was never finished: remove the folder and init again")
         yield store
@@ -141,19 +143,32 @@ async def unlock(home: Path, passphrase: str) -> Root:
     """
     async with open_store(home) as store:
         sealed = SealedSeed.decode(await store.meta("seed") or b"")
-    return root_of(open_seed(sealed, passphrase))
+    return root_of(await asyncio.to_thread(open_seed, sealed, passphrase))
+
+
+def connect(broker: BrokerUrl, client_id: str) -> MqttLink:
+    """Make an anonymous presence at a broker."""
+    return attend(broker, client_id, persistent=False)
+
+
+def attend(broker: BrokerUrl, client_id: str, /, *, persistent: bool) -> MqttLink:
+    """Make an anonymous presence at a broker; a persistent one gets, later on, what came while it was away."""
+    return MqttLink(broker, client_id, persistent=persistent)
 
 
 @asynccontextmanager
-async def open_unlocked(home: Path, root: Root, clock: Clock, entropy: Entropy) -> AsyncIterator[Wallet]:
-    """Open a wallet to use it, with the root of its secrets at hand.
+async def open_unlocked(
+    home: Path, root: Root, clock: Clock, entropy: Entropy, link: LinkMaker = connect
+) -> AsyncIterator[Wallet]:
+    """Open a wallet to use it, with the root of its secrets at hand; `link` makes its presences at brokers.
 
     Raises:
-        HomeError: if this is no wallet's home, or another process uses it.
+        HomeError: if this is no wallet's home.
+        HomeInUse: if another process uses it.
     """
     async with open_store(home) as store:
         with locked(home):
-            wallet = Wallet(store, root, _link, clock, entropy)
+            wallet = Wallet(store, root, link, clock, entropy)
             await wallet.start()
             yield wallet
 
@@ -168,7 +183,3 @@ async def open_wallet(home: Path, passphrase: str, clock: Clock, entropy: Entrop
     """
     async with open_unlocked(home, await unlock(home, passphrase), clock, entropy) as wallet:
         yield wallet
-
-
-def _link(broker: BrokerUrl, client_id: str) -> MqttLink:
-    return MqttLink(broker, client_id, persistent=False)

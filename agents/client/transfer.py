@@ -13,7 +13,7 @@ from protocol.envelope import Letter, seal_letter
 from protocol.errors import PeerError
 from protocol.keyset import Denomination
 from protocol.machine import Overdue, backoff
-from protocol.money import Amount
+from protocol.money import Amount, parse_amount
 from protocol.refusals import Refusal
 from protocol.selection import SelectionError, select_coins
 from protocol.token import KIND, QR_COINS, Acknowledgement, Token, TokenRequest, check_memo, open_acknowledgement
@@ -23,6 +23,7 @@ from protocol.wallet.stock import plan_change
 
 from ..requester import NobodyAnswers
 from ..trace import point
+from ..world import Clock
 from .drive import advance
 from .machines import MACHINES
 from .plans import Hand, carry_out, hand_of
@@ -54,6 +55,25 @@ class Gift(NamedTuple):
     memo: str = ""
     days: int = DAYS
     request: TokenRequest | None = None
+
+
+def amount_of(bank: Bank, text: str, asked: TokenRequest | None = None) -> Amount:
+    """Return the amount that was typed, or asked for; without a currency it is in the only one there is.
+
+    Raises:
+        WalletError: if nothing says how much, or less than asked for was typed.
+        MoneyError: if the text is no amount.
+    """
+    if asked and not text:
+        text = str(Amount(asked.amount, asked.currency)) if asked.amount else ""
+    if not text:
+        raise WalletError("how much? Give an amount, such as 5.00")
+    currencies = {denomination.currency for _, denomination in bank.ring.items()}
+    default = asked.currency if asked else bank.row.currency or (min(currencies) if len(currencies) == 1 else None)
+    amount = parse_amount(text, default)
+    if asked and (amount.currency != asked.currency or amount.value < asked.amount):
+        raise WalletError(f"{Amount(asked.amount, asked.currency)} are asked for")
+    return amount
 
 
 async def give(wallet: Wallet, bank: Bank, gift: Gift) -> ExchangeRow:
@@ -218,7 +238,7 @@ async def _hand_over(
             with contextlib.suppress(LinkError):  # it is repeated
                 await link.publish(Outgoing(topics.inbox(request.inbox, link.client_id), envelope))
             pause = wallet.clock.now() + backoff(attempt, wallet.entropy.jitter())
-            if await in_time(wallet, heard, min(pause, give_up_at)) or wallet.clock.now() >= give_up_at:
+            if await in_time(wallet.clock, heard, min(pause, give_up_at)) or wallet.clock.now() >= give_up_at:
                 break
     return heard.result() if heard.done() else None
 
@@ -237,9 +257,9 @@ async def serving(link: Link, take: Taker) -> AsyncIterator[Link]:
                 await task
 
 
-async def in_time(wallet: Wallet, awaited: asyncio.Future[Any], until: int) -> bool:
+async def in_time(clock: Clock, awaited: asyncio.Future[Any], until: int) -> bool:
     """Wait for a future, but not longer than until this time; tell whether it is done."""
-    timer = asyncio.create_task(wallet.clock.sleep_until(until))
+    timer = asyncio.create_task(clock.sleep_until(until))
     try:
         await asyncio.wait({awaited, timer}, return_when=asyncio.FIRST_COMPLETED)
     finally:

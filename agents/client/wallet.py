@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from broker.address import BrokerUrl
 from broker.port import Link
@@ -53,6 +53,11 @@ class Bank(NamedTuple):
     address: BankAddress
     ring: KeyRing
 
+    @classmethod
+    def of(cls, row: BankRow) -> Self:
+        """Return a bank as the wallet's file knows it."""
+        return cls(row, BankAddress.parse(row.address), KeyRing(read_keyset(row.keyset)))
+
     @property
     def keyset(self) -> Keyset:
         """The newest keyset that the wallet has seen."""
@@ -85,9 +90,7 @@ class Wallet:
             self._remember(row)
 
     def _remember(self, row: BankRow) -> Bank:
-        address = BankAddress.parse(row.address)
-        bank = Bank(row, address, KeyRing(read_keyset(row.keyset)))
-        self._banks[row.name] = bank
+        bank = self._banks[row.name] = Bank.of(row)
         return bank
 
     def new_id(self) -> bytes:

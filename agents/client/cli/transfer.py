@@ -9,9 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.markup import escape
 
-from broker.address import BrokerUrl
-from broker.mqtt import MqttLink
-from protocol.money import Amount, format_minor, parse_amount
+from protocol.money import format_minor
 from protocol.token import Token, TokenRequest
 from protocol.wallet import transfer as machine
 from protocol.wallet.exchange import Exchanged
@@ -21,10 +19,10 @@ from ...terminal import STILL_OPEN, JsonFlag, LogLevel, err, out, print_json, ru
 from .. import inbox, transfer
 from ..inbox import Asked
 from ..qr import drawn
-from ..service import open_store
+from ..service import attend, open_store
 from ..show import clock_time, describe, outcome_of
 from ..store import ExchangeRow
-from ..wallet import Bank, Wallet, WalletError
+from ..wallet import Wallet, WalletError
 from .app import HOME, BankName, Home, app, finish, opened
 
 _MINUTE_MS: Final = 60_000
@@ -56,10 +54,10 @@ def send(
     async def do() -> tuple[ExchangeRow, Token | None, str]:
         async with opened(home) as wallet:
             chosen = await inbox.bank_of(wallet, request, _no_coins) if request else wallet.bank(bank)
-            gift = transfer.Gift(_wanted(wallet, chosen, amount, request), memo, days, request)
+            gift = transfer.Gift(transfer.amount_of(chosen, amount, request), memo, days, request)
             row, said = await transfer.give(wallet, chosen, gift), None
             if request:
-                row, said = await transfer.deliver(wallet, row, link)
+                row, said = await transfer.deliver(wallet, row, attend)
             token = await transfer.token_of(wallet, row) if row.open else None
             return row, token, said.refusal if said else ""
 
@@ -100,13 +98,13 @@ def request(
         async with opened(home) as wallet:
             chosen = wallet.bank(bank)
             expires = wallet.clock.now() + minutes * _MINUTE_MS
-            asked = await inbox.ask(wallet, chosen, _wanted(wallet, chosen, amount or "0", None), memo, expires)
+            asked = await inbox.ask(wallet, chosen, transfer.amount_of(chosen, amount or "0"), memo, expires)
             if as_json:
                 print_json({"request": str(asked.request), "expires": expires})
             else:
                 _show(str(asked.request), qr)
                 out.print(f"[dim]Waiting until {clock_time(expires)}; `ecash wallet receive` waits on.[/]")
-            return await inbox.wait(wallet, asked, link)
+            return await inbox.wait(wallet, asked, attend)
 
     _end(run(do(), log), as_json=as_json)
 
@@ -143,7 +141,7 @@ def receive(
                 raise WalletError("nothing was asked for: `ecash wallet request` asks, and a token may be given here")
             for asked in waiting:
                 err.print(f"[dim]Waiting for {_asked(asked)} until {clock_time(asked.request.expires)}.[/]")
-            return await asyncio.gather(*(inbox.wait(wallet, asked, link) for asked in waiting))
+            return await asyncio.gather(*(inbox.wait(wallet, asked, attend) for asked in waiting))
 
     if not text.strip():
         *others, last = run(wait(), log)
@@ -216,29 +214,6 @@ def take_back(
         print_json(outcome_of(row))
         return
     out.print(describe(row))
-
-
-def link(broker: BrokerUrl, client_id: str, /, *, persistent: bool) -> MqttLink:
-    """Make an anonymous presence at a broker."""
-    return MqttLink(broker, client_id, persistent=persistent)
-
-
-def _wanted(wallet: Wallet, bank: Bank, text: str, asked: TokenRequest | None) -> Amount:
-    """Return the amount that was typed, or asked for; without a currency it is in the only one there is.
-
-    Raises:
-        WalletError: if nothing says how much, or less than asked for was typed.
-    """
-    if asked and not text:
-        text = str(Amount(asked.amount, asked.currency)) if asked.amount else ""
-    if not text:
-        raise WalletError("how much? Give an amount, such as 5.00")
-    currencies = {denomination.currency for _, denomination in bank.ring.items()}
-    default = asked.currency if asked else bank.row.currency or (min(currencies) if len(currencies) == 1 else None)
-    amount = parse_amount(text, default)
-    if asked and (amount.currency != asked.currency or amount.value < asked.amount):
-        raise WalletError(f"{Amount(asked.amount, asked.currency)} are asked for")
-    return amount
 
 
 async def _transfer(wallet: Wallet, prefix: str) -> ExchangeRow:

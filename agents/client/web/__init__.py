@@ -1,0 +1,1 @@
+"""The wallet's pages: a web site on its owner's own machine, for its owner alone."""
