@@ -1,6 +1,7 @@
 """`ecash demo`: see it work, with one command."""
 
 import json
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from .drill import Drill
 from .processes import StepFailed
 from .report import CURRENCY, conservation, report_of
 from .story import Purchase
+from .web import Web
 
 
 def demo(
@@ -25,6 +27,7 @@ def demo(
         str, typer.Option(help="embedded (needs nothing but pip) or mosquitto (Debian's package).")
     ] = "embedded",
     drill: Annotated[bool, typer.Option("--drill", help="Lose the wallet in the middle of a purchase.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Open shop, wallet and bank as web pages, until Ctrl-C.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write what happened to this file, as JSON.")] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Leave the agents' homes in this new folder instead of removing them.")
@@ -32,18 +35,22 @@ def demo(
 ) -> None:
     """Start a broker, a bank, a shop and a wallet as processes; withdraw, buy, and balance the books.
 
-    With --drill the wallet is lost in the middle of a purchase, and comes back from its twelve words.
+    With --drill the wallet is lost in the middle of a purchase, and comes back from its twelve words. With --web you
+    play Alice in your browser: shop, wallet and bank are pages on this machine, until Ctrl-C.
 
-    Example: ecash demo --broker mosquitto --report demo.json
+    Example: ecash demo --web
     """
     if broker not in {"embedded", "mosquitto"}:
         fail(f"there is no broker {broker}: it is embedded or mosquitto")
     if keep is not None and keep.exists():
         fail(f"{keep} exists: choose a new folder")
+    if drill and web:
+        fail("choose one: --drill or --web")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and all processes with it
     with tempfile.TemporaryDirectory(prefix="ecash-demo-") as temporary:
         folder = keep or Path(temporary)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tale = Drill if drill else Purchase
+        tale = Drill if drill else Web if web else Purchase
         story = tale(folder, broker, _free_port(), lambda line: out.print(line, soft_wrap=True))
         failure, conserved = "", None
         try:

@@ -55,21 +55,23 @@ def command(agent: str, *arguments: str, fails: bool = False, **environment: str
 
 
 @contextmanager
-def running(agent: str, home: Path, says: str, *options: str) -> Iterator[None]:
+def running(
+    agent: str, home: Path, says: str, *options: str, command: str = "run", log: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run an agent until the context ends, and then stop it with SIGTERM; enters when it has said `says`.
 
-    What it logs goes to a file beside its home.
+    What it prints and logs goes to a file beside its home, named after it or as `log` says.
 
     Raises:
         StepFailed: if it ends first, says nothing for half a minute, or does not stop cleanly.
     """
-    log = home.with_suffix(".log")
-    started = [sys.executable, "-P", "-m", f"agents.{agent}", "run", "--home", str(home), *options]
-    with log.open("w") as file:
-        process = subprocess.Popen(started, env=_environment(), stderr=file, start_new_session=True)
+    said = home.with_name(f"{log or home.name}.log")
+    started = [sys.executable, "-P", "-m", f"agents.{agent}", command, "--home", str(home), *options]
+    with said.open("w") as file:
+        process = subprocess.Popen(started, env=_environment(), stdout=file, stderr=file, start_new_session=True)
     try:
-        _wait_until(process, log, says)
-        yield
+        _wait_until(process, said, says)
+        yield process
     finally:
         process.terminate()
         try:
@@ -78,7 +80,7 @@ def running(agent: str, home: Path, says: str, *options: str) -> Iterator[None]:
             process.kill()
             code = process.wait()
     if code != 0:
-        raise StepFailed(f"the {agent} ended with {code}: {log.read_text().strip()}")
+        raise StepFailed(f"the {agent} ended with {code}: {said.read_text().strip()}")
 
 
 def _wait_until(process: subprocess.Popen[bytes], log: Path, says: str) -> None:

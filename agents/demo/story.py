@@ -78,6 +78,10 @@ class Story:
         """What is particular to a story."""
         raise NotImplementedError
 
+    def _shop_options(self) -> tuple[str, ...]:
+        """With which options the shop runs."""
+        return ()
+
     def _begin(self, stack: ExitStack) -> None:
         """Start broker, bank and shop, and make Alice's wallet."""
         urls = self._start_broker(stack)
@@ -140,7 +144,8 @@ class Story:
         with self._step("shop_open", "The shop opens, with a certificate from its bank"):
             made = ("init", "shop", "--home", str(self.shop), "--bank", self._address, "--broker", str(url))
             command("merchant", *made)
-            stack.enter_context(running("merchant", self.shop, "is open", "--invitation", invitation))
+            options = ("--invitation", invitation, *self._shop_options())
+            stack.enter_context(running("merchant", self.shop, "is open", *options))
 
     def _make_wallet(self, invitation: str) -> None:
         with self._step("wallet", "Alice makes a wallet and claims her account"):

@@ -65,11 +65,11 @@ class Guard:
         if len(hosts) != 1 or (self._hosts is not None and hosts[0].lower() not in self._hosts):
             names = ", ".join(sorted(self._hosts or ()))
             return PlainTextResponse(f"This site answers under its own names only: {names}\n", 421)
+        if scope["path"].startswith(self._keyed):
+            return None  # what is too long, too, is said there in its own way; `_bounded` sees to it
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()) or int(length) > MAX_BODY:
             return PlainTextResponse(f"At most {MAX_BODY} bytes are taken.\n", 413)
-        if scope["path"].startswith(self._keyed):
-            return None
         if not self._is_own(scope["method"], headers, hosts[0].lower()):
             return PlainTextResponse("This was asked for by a page of another site, and is refused.\n", 403)
         return None

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp
 
 from .listen import Listen
 
-_log = logging.getLogger("ecash.web")
 _GRACE_S: Final = 5
 
 
@@ -54,6 +53,7 @@ async def served(app: Starlette, guarded: ASGIApp, listen: Listen) -> AsyncItera
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     try:
