@@ -91,6 +91,11 @@ def _totals(books: Arranged) -> dict[str, Totals]:
     for key, (value, currency) in books.denominations.items():
         sums[currency]["minted"] += value * books.issued[key]
         sums[currency]["deposited"] += value * books.spent[key]
+    return totals_of(sums)
+
+
+def totals_of(sums: Mapping[str, Counter[str]]) -> dict[str, Totals]:
+    """Return each currency's totals from the sums of its ledgers, by kind, and of `minted` and `deposited` coins."""
     return {
         currency: Totals(
             cash=of[CASH],

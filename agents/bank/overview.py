@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from protocol.bank.ledger import CASH, CLEARING, COMMISSION, account_ledger
 
-from .arranged import COINS, CUSTOMERS
-from .audit import Totals
+from .arranged import COINS
+from .audit import Totals, totals_of
 from .lookup import last_entry
 from .store import AchFileRow, Business, ChangeRow, CommissionRow, StatementRow
 
@@ -102,19 +102,7 @@ def sheets(done: Business, denominations: Mapping[bytes, tuple[int, str]]) -> di
         value, currency = denominations.get(row.denomination, (0, ""))
         sums[currency]["minted"] += value * row.minted
         sums[currency]["deposited"] += value * row.spent
-    return {
-        currency: Totals(
-            cash=of[CASH],
-            accounts=of[CUSTOMERS],
-            clearing=of[CLEARING],
-            commission=of[COMMISSION],
-            outstanding=of[COINS],
-            minted=of["minted"],
-            deposited=of["deposited"],
-        )
-        for currency, of in sorted(sums.items())
-        if currency
-    }
+    return totals_of(sums)
 
 
 class Series(NamedTuple):

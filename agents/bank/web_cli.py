@@ -1,6 +1,5 @@
 """`ecash bank web`: the operator's pages, in a process beside the running bank."""
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,7 +11,6 @@ from ..world import SystemClock, SystemEntropy
 from .home import settings_of
 
 _HOME: Final = default_home("bank")
-_NAME: Final = "localhost"
 
 
 @told
@@ -34,7 +32,7 @@ def web(
     from .web.serving import serve_pages  # noqa: PLC0415
 
     where = Listen.parse(listen)
-    if not is_loopback(where.host):
+    if not where.loopback:
         raise ValueError(f"the bank's pages are for this machine alone: listen at :{where.port}, not at {where}")
     if where.port == 0:
         raise ValueError("choose a port, such as :8081")
@@ -43,11 +41,3 @@ def web(
     out.print(f"The bank's pages: [bold]http://bank.localhost:{where.port}/[/]")
     out.print(f"The operator's key: [bold]{key}[/]", soft_wrap=True)
     run(until_stopped(serve_pages(home, where, SystemClock(), SystemEntropy())), log)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address; a name other than `localhost` might be anybody's."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == _NAME

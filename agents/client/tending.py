@@ -93,7 +93,8 @@ def _tell(rows: Iterable[ExchangeRow]) -> None:
 class Keeper(NamedTuple):
     """The wallet of a home that other commands use as well: it is opened for each pass, and closed in between.
 
-    `open_wallet` opens and locks it, and raises `HomeError` if it is in use; `open_store` only looks at its file.
+    `open_wallet` opens and locks it, and raises `HomeError` if it is in use; `open_store` only looks at its file. After
+    each pass it rests for `rest_ms`, so that others come to use the wallet.
     """
 
     open_wallet: Callable[[], AbstractAsyncContextManager[Wallet]]
@@ -101,6 +102,7 @@ class Keeper(NamedTuple):
     clock: Clock
     entropy: Entropy
     up_to: int = UP_TO
+    rest_ms: int = REST_MS
 
     async def run(self) -> Never:
         """Tend at once and then at random times, and carry open exchanges on when they want it, until cancelled."""
@@ -110,7 +112,7 @@ class Keeper(NamedTuple):
             due_at = max(rest_until, min(tend_at, await self._wake_at(tend_at)))
             if now < due_at:
                 await self.clock.sleep_until(
-                    min(due_at, now + REST_MS)
+                    min(due_at, now + self.rest_ms)
                 )  # another command may begin something meanwhile
                 continue
             try:
@@ -122,7 +124,7 @@ class Keeper(NamedTuple):
                         _tell(row for row in await resume(wallet) if not row.open)
             except HomeError as error:
                 _log.debug("later: %s", error)  # another command has it
-            rest_until = self.clock.now() + REST_MS
+            rest_until = self.clock.now() + self.rest_ms
 
     async def _wake_at(self, otherwise: int) -> int:
         async with self.open_store() as store:

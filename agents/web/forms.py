@@ -9,8 +9,11 @@ from starlette.requests import Request
 _FORM: Final = "application/x-www-form-urlencoded"
 _MAX_FIELDS: Final = 600  # a shop's page has a quantity for each of up to 500 articles
 
+_SECRETS: Final = frozenset({"secret", "passphrase", "again"})
+"""Fields whose text counts as it was typed, with spaces around it."""
+
 Form: TypeAlias = dict[str, str]
-"""The fields by name, without spaces around; the last one of a name counts."""
+"""The fields by name, all but secrets without spaces around; the last one of a name counts."""
 
 
 async def form_of(request: Request) -> Form:
@@ -26,7 +29,7 @@ async def form_of(request: Request) -> Form:
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError as error:
         raise HTTPException(400, "The form cannot be read.") from error
-    return {name: value.strip() for name, value in pairs}
+    return {name: value if name in _SECRETS else value.strip() for name, value in pairs}
 
 
 def local_path(text: str, otherwise: str = "/") -> str:

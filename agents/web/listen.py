@@ -1,6 +1,7 @@
 """Where a site listens, and under which names it answers."""
 
 import socket
+from ipaddress import ip_address
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -33,6 +34,14 @@ class Listen(NamedTuple):
                 f"{text!r}: say where to listen as :8080 (this machine alone) or 0.0.0.0:8080 (everywhere)"
             )
         return cls(parts.hostname or LOOPBACK, port)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it; a name other than `localhost` might be anybody's."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def everywhere(self) -> bool:

@@ -1,7 +1,6 @@
 """`ecash wallet web`: the wallet as pages in a browser, on this machine only."""
 
 import logging
-from ipaddress import ip_address
 from typing import Annotated
 
 import typer
@@ -33,7 +32,7 @@ def web(
     from ..web.site import NAME, wallet_site  # noqa: PLC0415
 
     at = Listen.parse(listen)
-    if not _is_loopback(at.host):
+    if not at.loopback:
         raise ValueError(f"{listen}: the wallet's pages are for this machine alone; say only a port, such as :8090")
 
     async def serve() -> None:
@@ -45,10 +44,3 @@ def web(
             await app.state.vault.run()
 
     run(until_stopped(serve()), log)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -26,6 +26,7 @@ PATIENCE_S: Final = 10.0
 _AGAIN_S: Final = 0.05  # between two looks whether another process has left the home
 _WATCH_MS: Final = 5_000  # between two looks whether anybody still has the pages open
 _SETTLE_MS: Final = 30_000  # the owner, who has just unlocked it, comes before the tending
+_REST_MS: Final = 10_000  # the owner may be waiting for what is open, and pages take turns with the tending anyway
 _MAX_TASKS: Final = 64
 _TENDING: Final = "tending"
 
@@ -232,7 +233,7 @@ class Vault:
 
     async def _tend(self) -> Never:
         await self._clock.sleep_until(self._clock.now() + _SETTLE_MS)
-        await Keeper(self.wallet, self.store, self._clock, self._entropy).run()
+        await Keeper(self.wallet, self.store, self._clock, self._entropy, rest_ms=_REST_MS).run()
 
 
 def _tell(task: asyncio.Task[Any]) -> None:

@@ -62,3 +62,13 @@ def test_the_origin_of_a_site(url: str, origin: str) -> None:
 def test_what_has_no_origin_is_told(url: str) -> None:
     with pytest.raises(ValueError, match=r"https://shop\.example"):
         origin_of(url)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
+def test_a_loopback_address_is_this_machines_alone(host: str) -> None:
+    assert Listen(host, 80).loopback
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example", "bank.localhost"])
+def test_another_one_is_not(host: str) -> None:
+    assert not Listen(host, 80).loopback
