@@ -3,20 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-inside test-outside check fuzz crash histories guides docs setup clean
+.PHONY: demo test test-inside test-outside test-web check fuzz crash histories guides docs screenshots setup clean
 
 demo: setup
 	@$(BIN)/ecash demo
 
 test: check
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-inside test-outside
+	@$(MAKE) --no-print-directory -j3 --output-sync=target test-inside test-outside test-web
 
 test-inside:
 	$(BIN)/pytest tests/protocol --cov --cov-fail-under=100
-	$(BIN)/pytest tests --ignore=tests/protocol --ignore=tests/processes --ignore=tests/docs
+	$(BIN)/pytest tests --ignore=tests/protocol --ignore=tests/processes --ignore=tests/docs --ignore=tests/web
 
 test-outside:
 	$(BIN)/pytest tests/processes tests/docs
+
+test-web:
+	$(BIN)/pytest tests/web
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -38,6 +41,9 @@ guides: setup
 
 docs: setup
 	$(BIN)/python -m docs.generate
+
+screenshots: setup
+	$(BIN)/python -m tests.web.screenshots
 
 setup: $(VENV)/ready
 

@@ -50,6 +50,21 @@ ended() {
     while kill -0 "$(cat "$TOWN/$1.pid")" 2>/dev/null; do sleep 0.1; done
 }
 
+# free_port: one of this machine's where nothing listens.
+free_port() { python3 -c 'import socket; one = socket.socket(); one.bind(("127.0.0.1", 0)); print(one.getsockname()[1])'; }
+
+# comes TEXT COMMAND …: run a command again and again until it prints the text, for half a minute at most.
+comes() {
+    local text=$1
+    shift
+    for _ in $(seq 300); do
+        "$@" 2>/dev/null | grep -F -e "$text" && return
+        sleep 0.1
+    done
+    echo "it never came: $text" >&2
+    return 1
+}
+
 broker_opens() { ECASH_BROKER_HOME=$TOWN/broker start broker Broker ecash broker run --port "${TOWN_BROKER##*:}"; }
 bank_opens() { ECASH_BANK_HOME=$TOWN/bank start bank "is open" ecash bank run; }
 shop_opens() { ECASH_MERCHANT_HOME=$TOWN/shop start shop "is open" ecash merchant run; }

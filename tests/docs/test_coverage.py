@@ -47,8 +47,8 @@ rows: Final = pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS
 
 
 def test_every_capability_of_the_lecture_stands_once() -> None:
-    assert [row.name for row in LECTURE] == [f"S{number}" for number in range(1, 44)]
-    assert len({row.name for row in ROWS}) == len(ROWS) >= 43 + 12
+    assert [row.name for row in LECTURE] == [f"S{number}" for number in range(1, 56)]
+    assert len({row.name for row in ROWS}) == len(ROWS) >= 55 + 16
 
 
 # ---------------------------------------------------------------- commands and guides
