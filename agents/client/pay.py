@@ -36,7 +36,7 @@ from .drive import Correspondence, advance, drive
 from .plans import Hand, carry_out, hand_of, plan_refresh
 from .store import CoinsTaken, ExchangeRow, HeldCoin, Note
 from .wallet import Bank, Wallet, WalletError
-from .withdraw import withdraw
+from .withdraw import covered, withdraw
 
 PATIENCE_MS: Final = 60_000
 _ORDER: Final = "order"
@@ -132,9 +132,9 @@ class Change(NamedTuple):
 
 
 class Shortfall(NamedTuple):
-    """The coins in hand are worth too little: one of these is withdrawn first, the first that the account holds."""
+    """The coins in hand are worth too little: one of these is withdrawn first, the first that the account covers."""
 
-    amounts: tuple[Amount, Amount, Amount]
+    amounts: tuple[Amount, ...]
 
 
 Step: TypeAlias = Ready | Change | Shortfall
@@ -223,7 +223,7 @@ async def _change(wallet: Wallet, quote: Quote, change: Change, tell: Tell) -> N
 
 async def _withdraw_first(wallet: Wallet, quote: Quote, amounts: Sequence[Amount], tell: Tell) -> None:
     trouble = WalletError(f"coins in hand and account do not hold {quote.amount}: bring money to the bank first")
-    for amount in amounts:
+    for amount in (await covered(wallet, quote.bank, amounts)).amounts:
         try:
             row = await withdraw(wallet, quote.bank, amount)
         except WalletError as error:  # more coins than the bank signs at once, say

@@ -18,11 +18,11 @@ def before_paying(quote: Quote, step: Step) -> str:
                 f"Your coins do not make {quote.amount}: coins worth {worth} {why} first, without anybody seeing whose "
                 f"they are, at a commission of {format_minor(plan.commission, currency)}."
             )
-        case Shortfall(amounts=(stock, _, _)):
+        case Shortfall(amounts=amounts):
             return (
-                f"Your coins are worth less than {quote.amount}: {stock} will be withdrawn first, at a commission of "
-                f"{format_minor(charged_before(quote, step), currency)}, or less if the account holds less. "
-                "Withdrawing well ahead of paying keeps the two apart."
+                f"Your coins are worth less than {quote.amount}: {amounts[0]} will be withdrawn first, at a commission "
+                f"of {format_minor(charged_before(quote, step), currency)}, or less if the account holds less. It is "
+                "more than the price, so as not to tell the bank what you pay; withdrawing well ahead tells it less."
             )
 
 
@@ -31,7 +31,7 @@ def charged_before(quote: Quote, step: Step) -> int:
     match step:
         case Change(plan=plan):
             return plan.commission
-        case Shortfall(amounts=(stock, _, _)):
-            return quote.bank.keyset.tariff.withdrawal.charge(stock.value)
+        case Shortfall(amounts=amounts):
+            return quote.bank.keyset.tariff.withdrawal.charge(amounts[0].value)
         case _:
             return 0

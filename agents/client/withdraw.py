@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.errors import PeerError
 from protocol.machine import Event, State
-from protocol.messages import MAX_SETTLED, WithdrawAnswer, WithdrawRequest
+from protocol.messages import MAX_SETTLED, AccountAnswer, AccountRequest, WithdrawAnswer, WithdrawRequest
 from protocol.money import Amount
 from protocol.recovery import KEPT_WITHDRAWALS
 from protocol.refusals import TABLE, Advice
@@ -35,10 +35,7 @@ async def withdraw(wallet: Wallet, bank: Bank, amount: Amount, patience_ms: int 
         NobodyAnswers: if the bank cannot be reached; nothing was asked then.
         PeerError: if the bank's keyset cannot be trusted.
     """
-    if bank.row.account is None:
-        raise WalletError(f"this wallet has no account at {bank.row.name}: `ecash wallet register` opens one")
-    if bank.row.currency != amount.currency:
-        raise WalletError(f"the account at {bank.row.name} is in {bank.row.currency}")
+    _check_account(bank, amount.currency)
     async with wallet.presence(bank.address.broker) as requester:
         bank = await wallet.refresh(bank.address, requester)
         denominations = await _choose(wallet, bank, amount)
@@ -74,6 +71,36 @@ async def withdraw(wallet: Wallet, bank: Bank, amount: Amount, patience_ms: int 
         if isinstance(row.state, withdrawal.Issued):
             await wallet.store.settle(settled)
         return row
+
+
+class Covered(NamedTuple):
+    """What an account can pay out of what was wanted, in the same order, and what it holds in minor units."""
+
+    amounts: tuple[Amount, ...]
+    balance: int
+
+
+async def covered(wallet: Wallet, bank: Bank, amounts: Sequence[Amount]) -> Covered:
+    """Ask the bank what the account holds, and return which of these amounts it covers with their commission.
+
+    Raises:
+        WalletError: if the wallet has no account at the bank, or one in another currency.
+        NobodyAnswers: if the bank cannot be reached.
+        PeerError: if it refuses to tell.
+    """
+    for amount in amounts:
+        _check_account(bank, amount.currency)
+    async with wallet.presence(bank.address.broker) as requester:
+        answer = await wallet.ask_bank(bank, requester, "account", AccountRequest(b"", 0))
+    balance, charge = AccountAnswer.decode(answer.check()).balance, bank.keyset.tariff.withdrawal.charge
+    return Covered(tuple(one for one in amounts if one.value + charge(one.value) <= balance), balance)
+
+
+def _check_account(bank: Bank, currency: str) -> None:
+    if bank.row.account is None:
+        raise WalletError(f"this wallet has no account at {bank.row.name}: `ecash wallet register` opens one")
+    if bank.row.currency != currency:
+        raise WalletError(f"the account at {bank.row.name} is in {bank.row.currency}")
 
 
 async def _settled(wallet: Wallet, bank: Bank) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:

@@ -65,13 +65,16 @@ class Orders:
         self._book = journal.book
         self._let_out = let_out
 
-    async def choose(self, bank: str, wanted: Sequence[OrderLine], buyer: bytes) -> Sight:
+    async def choose(
+        self, bank: str, wanted: Sequence[OrderLine], buyer: bytes, admit: Callable[[], Awaitable[None]] | None = None
+    ) -> Sight:
         """Begin a sale of what a browser has chosen from the catalogue.
 
         Args:
             bank: whose coins it is to be paid with; "" for the only bank of the first item's currency.
             wanted: what, and how many of it.
             buyer: SHA-256 of the browser's cookie.
+            admit: is asked while nothing else is ordered; what it raises refuses the order.
 
         Raises:
             PeerError: `MALFORMED`, `UNKNOWN_ITEM` or `WRONG_BANK`.
@@ -86,6 +89,8 @@ class Orders:
         bank = self._bank(bank, "" if bank else first.item.currency)
         chosen = from_catalogue(self._desk, self._desk.trust(bank).certificate.currency, lines)
         async with self._desk.step:
+            if admit is not None:
+                await admit()
             return await self._begin(bank, chosen, buyer=buyer)
 
     async def place(

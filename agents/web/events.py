@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 PING_S: Final = 15.0
 """A comment is sent after so much silence, so that a reader who has left is noticed."""
@@ -21,14 +22,34 @@ class Update(NamedTuple):
     done: bool = False
 
 
-def stream(request: Request, updates: AsyncIterator[Update]) -> StreamingResponse:
+class _Stream(StreamingResponse):
+    at_end: Callable[[], object] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self.at_end is not None:
+                self.at_end()
+
+
+def stream(
+    request: Request, updates: AsyncIterator[Update], at_end: Callable[[], object] | None = None
+) -> StreamingResponse:
     """Return a response that sends each update as it comes, until the last one or until the site stops.
 
     The site's app must have `state.stopping`, an `asyncio.Event`.
+
+    Args:
+        request: what asks for it.
+        updates: what is sent.
+        at_end: is called once when it is over, even if nobody has stayed for the first update.
     """
     headers = {"X-Accel-Buffering": "no"}  # proxies must hand each event on at once
     sent = _sent(updates, request.app.state.stopping)
-    return StreamingResponse(sent, media_type="text/event-stream", headers=headers)
+    response = _Stream(sent, media_type="text/event-stream", headers=headers)
+    response.at_end = at_end
+    return response
 
 
 async def _sent(updates: AsyncIterator[Update], stopping: asyncio.Event) -> AsyncIterator[str]:

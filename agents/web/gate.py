@@ -1,13 +1,14 @@
 """The gate: pages that ask for a secret first, and forms that only they can send."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from .events import Update, stream
 from .forms import Form, form_of, local_path
 from .guard import SAFE
 from .pages import Pages
@@ -28,6 +29,21 @@ class Visit(NamedTuple):
         if text:
             self.session.flash = Flash("bad" if kind == "bad" else "info" if kind == "info" else "good", text)
         return RedirectResponse(path, SEE_OTHER)
+
+    def watch(self, updates: AsyncIterator[Update]) -> StreamingResponse:
+        """Return a live update, which tells nothing more once the session is over."""
+        return stream(self.request, _while_in(self.session, updates))
+
+
+async def _while_in(session: Session, updates: AsyncIterator[Update]) -> AsyncIterator[Update]:
+    try:
+        async for update in updates:
+            if session.over:
+                return
+            yield update
+    finally:
+        if isinstance(updates, AsyncGenerator):
+            await updates.aclose()
 
 
 Handler: TypeAlias = Callable[[Visit], Awaitable[Response]]

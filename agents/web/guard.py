@@ -5,6 +5,7 @@ one of the site's own names (a page that has its name point here, DNS rebinding,
 something must come from a page of the site itself, and nothing of the site is shown inside another page.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -15,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY: Final = 64 * 1024
 """The longest request body that is read, in bytes."""
+BODY_S: Final = 20.0
+"""How long a request body may take to come, in seconds."""
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1)."""
 
@@ -84,12 +87,21 @@ class Guard:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """Refuse a body that does not say how long it is, and is too long, while it is read."""
-    taken = 0
+    """Refuse a body that is too long, or does not come, while it is read."""
+    taken, ends_at = 0, None
+    complete = False
 
     async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, ends_at, complete
+        if complete:
+            return await receive()  # which tells when the browser has gone
+        ends_at = ends_at or asyncio.get_running_loop().time() + BODY_S
+        try:
+            async with asyncio.timeout_at(ends_at):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, "The request did not come to an end.") from None
+        complete = not message.get("more_body", False)
         taken += len(message.get("body", b""))
         if taken > MAX_BODY:
             raise HTTPException(413, f"At most {MAX_BODY} bytes are taken.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,17 +16,21 @@ from starlette.staticfiles import StaticFiles
 
 from protocol.money import format_minor
 
-from .sessions import Flash, Session
+from .sessions import Flash, Session, Sessions
 
 _HERE: Final = Path(__file__).parent
 
 
 class Site(NamedTuple):
-    """What every page of a site shows: its role (`shop`, `wallet` or `bank`), its name, and where else to go."""
+    """What every page of a site shows: its role (`shop`, `wallet` or `bank`), its name, and where else to go.
+
+    `leave` is the path that ends a session, and what its button says; nothing if there is none to end.
+    """
 
     role: str
     name: str
     nav: Sequence[tuple[str, str]]
+    leave: tuple[str, str] | None = None
 
 
 class Next(NamedTuple):
@@ -44,10 +49,12 @@ class Pages:
     Args:
         folder: the role's own templates, which come before the shared ones.
         site: returns what its pages show all of; it may change while the site runs.
+        sessions: of the site, so that a page about a problem is shown as the others are.
     """
 
-    def __init__(self, folder: Path, site: Callable[[Session | None], Site]) -> None:
+    def __init__(self, folder: Path, site: Callable[[Session | None], Site], sessions: Sessions | None = None) -> None:
         self._site = site
+        self._sessions = sessions
         self._templates = Environment(
             loader=FileSystemLoader([folder, _HERE / "templates"]),
             autoescape=True,
@@ -90,13 +97,16 @@ class Pages:
         if not isinstance(error, HTTPException):
             raise error
         heading = _HEADINGS.get(error.status_code, "That did not work")
-        return self.problem(request, error.status_code, heading, error.detail)
+        what = _NOWHERE if error.detail == HTTPStatus.NOT_FOUND.phrase else error.detail
+        session = self._sessions.of(request) if self._sessions is not None else None
+        return self.problem(request, error.status_code, heading, what, session)
 
     def static(self) -> BaseRoute:
         """Return the route of the style sheet, the scripts and the icon."""
         return Mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
 
 
+_NOWHERE: Final = "Nothing is at this address. It may have been cut off when it was copied."
 _HEADINGS: Final = {
     400: "That cannot be read",
     403: "Refused",

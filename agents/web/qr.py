@@ -1,11 +1,25 @@
 """QR codes as pictures in a page."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Final
+
 import segno
 from markupsafe import Markup
 
 from protocol.token import fits_qr
 
+_PEN: Final = ThreadPoolExecutor(1, thread_name_prefix="qr")  # one, so that many who ask do not take all threads
+_KEPT: Final = 32
 
+
+async def drawn(text: str) -> Markup | None:
+    """Return the same as `picture`, while other things go on: a long text takes up to a second."""
+    return await asyncio.get_running_loop().run_in_executor(_PEN, picture, text)
+
+
+@lru_cache(_KEPT)
 def picture(text: str) -> Markup | None:
     """Return a QR code as inline SVG that takes the colours of the page; None if the text is too long for one.
 

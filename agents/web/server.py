@@ -9,10 +9,49 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .listen import Listen
 
 _GRACE_S: Final = 5
+_IDLE_S: Final = 30
+HEAD_S: Final = 10.0
+"""How long a connection may take to send the head of a request, in seconds."""
+MOST_CONNECTIONS: Final = 512
+"""More than so many connections are closed at once: what else the agent opens needs files, too."""
+
+
+class _Protocol(H11Protocol):
+    """Hangs up on those who connect and do not say what they want."""
+
+    _hanging_up: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+            return
+        self._mind()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._mind()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._let_be()
+        super().connection_lost(exc)
+
+    def _mind(self) -> None:
+        """Have a timer run as long as the head of a request has begun to come, and is not there."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._let_be()
+        elif self._hanging_up is None and not self.transport.is_closing():
+            self._hanging_up = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _let_be(self) -> None:
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
+            self._hanging_up = None
 
 
 class _Server(uvicorn.Server):
@@ -42,15 +81,15 @@ async def served(app: Starlette, guarded: ASGIApp, listen: Listen) -> AsyncItera
     bound = listen.bind()
     config = uvicorn.Config(
         guarded,
-        http="h11",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=512,
-        timeout_keep_alive=30,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_GRACE_S,
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

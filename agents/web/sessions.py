@@ -24,11 +24,12 @@ class Flash(NamedTuple):
 
 @dataclass
 class Session:
-    """A browser that has shown the secret; `csrf` is in each of its forms."""
+    """A browser that has shown the secret; `csrf` is in each of its forms, `over` is set when it has left."""
 
     csrf: str
     seen_at: int
     flash: Flash | None = None
+    over: bool = False
 
 
 class Sessions:
@@ -63,7 +64,7 @@ class Sessions:
         """Open a session for the browser that gets this response."""
         self._forget_idle()
         while len(self._open) >= MAX_SESSIONS:
-            del self._open[min(self._open, key=lambda one: self._open[one].seen_at)]
+            self._close(min(self._open, key=lambda one: self._open[one].seen_at))
         secret = self._entropy.bytes(32).hex()
         session = Session(self._entropy.bytes(32).hex(), self._clock.now())
         self._open[_hashed(secret)] = session
@@ -73,12 +74,13 @@ class Sessions:
 
     def end(self, request: Request, response: Response) -> None:
         """End the session of a request."""
-        self._open.pop(_hashed(request.cookies.get(self._cookie, "")), None)
+        self._close(_hashed(request.cookies.get(self._cookie, "")))
         response.delete_cookie(self._cookie, httponly=True, samesite="lax", secure=self._secure)
 
     def end_all(self) -> None:
         """End every session."""
-        self._open.clear()
+        for key in list(self._open):
+            self._close(key)
 
     @property
     def any(self) -> bool:
@@ -88,7 +90,13 @@ class Sessions:
 
     def _forget_idle(self) -> None:
         oldest = self._clock.now() - self._idle_ms
-        self._open = {key: one for key, one in self._open.items() if one.seen_at > oldest}
+        for key in [key for key, one in self._open.items() if one.seen_at <= oldest]:
+            self._close(key)
+
+    def _close(self, key: bytes) -> None:
+        session = self._open.pop(key, None)
+        if session is not None:
+            session.over = True
 
 
 def is_genuine(session: Session, token: str) -> bool:

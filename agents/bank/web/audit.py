@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from ...web.events import Update, stream
+from ...web.events import Update
 from ...web.gate import Visit
 from ..last_audit import last_audit
 from .office import Office
@@ -45,6 +45,6 @@ def routes(office: Office) -> list[BaseRoute]:
         yield Update({"audit": html}, "Audit", done=True)
 
     async def events(visit: Visit) -> Response:
-        return stream(visit.request, updates())
+        return visit.watch(updates())
 
     return [office.get("/audit", show), office.post("/audit", begin), office.get("/audit/events", events)]

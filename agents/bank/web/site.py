@@ -49,15 +49,16 @@ def bank_site(
     settings = settings_of(home)
 
     def site(session: Session | None) -> Site:
-        return Site("bank", f"Bank {settings.name}", _NAV if session else ())
+        return Site("bank", f"Bank {settings.name}", _NAV if session else (), leave=("/enter/leave", "Log out"))
 
     async def check(typed: str) -> str:
         if is_operator(home, typed):
             return ""
         return "That is not the key. The command ecash bank web prints it when it starts, or a new one with --new-key."
 
-    pages = Pages(Path(__file__).parent / "templates", site)
-    gate = Gate(pages, Sessions(clock, entropy, "ecash-bank"), check, _WORDS)
+    sessions = Sessions(clock, entropy, "ecash-bank")
+    pages = Pages(Path(__file__).parent / "templates", site, sessions)
+    gate = Gate(pages, sessions, check, _WORDS)
     auditor = Auditor(home, clock)
     office = Office(home, settings, books, Counted(books, clock), pages, gate, auditor, clock, entropy, ask)
 

@@ -1,4 +1,4 @@
-"""What all pages of the wallet share. Their templates extend `frame.html`."""
+"""What all pages of the wallet share."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

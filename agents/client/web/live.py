@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from ...web.events import Update, stream
+from ...web.events import Update
 from ...web.gate import Visit
 from .house import House
 
@@ -22,14 +22,14 @@ def watched(house: House, visit: Visit, look: Callable[[], Awaitable[Update]], *
         keep_open: whether the wallet stays unlocked as long as somebody has the page before them. For what would come
             to nothing if it were locked.
     """
-    return stream(visit.request, _updates(house, visit, look, keep_open))
+    return visit.watch(_updates(house, visit, look, keep_open))
 
 
 async def _updates(
     house: House, visit: Visit, look: Callable[[], Awaitable[Update]], keep_open: bool
 ) -> AsyncIterator[Update]:
     before = None
-    while house.vault.unlocked:
+    while house.vault.unlocked and not visit.session.over:
         update = await look()
         if update != before:
             before = update

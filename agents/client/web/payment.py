@@ -21,6 +21,7 @@ from ..pay import Quote, Shortfall, next_step
 from ..steps import before_paying, charged_before
 from ..store import ExchangeRow
 from ..wallet import Bank, Wallet, WalletError
+from ..withdraw import covered
 from .house import House
 from .telling import EXPECTED, problem_of
 
@@ -81,8 +82,9 @@ class _Payments:
             quote = await self._checked(wallet, link)
             step = await next_step(wallet, quote)
             in_hand = await _in_hand(wallet, quote)
-        if isinstance(step, Shortfall):
-            _check_account(quote, in_hand)
+            if isinstance(step, Shortfall):
+                _check_account(quote, in_hand)
+                step = await _affordable(wallet, quote, step, in_hand)
         self._keep(link, quote)
         context: dict[str, Any] = {
             "link": str(link),
@@ -253,6 +255,20 @@ def _distrust(error: PeerError, link: PaymentLink) -> _Wrong:
         case refusal:
             told = f"{TABLE[refusal].meaning} Nothing was paid. Ask the shop for a new link."
             return _Wrong(409, "This link cannot be trusted", told)
+
+
+async def _affordable(wallet: Wallet, quote: Quote, short: Shortfall, in_hand: Amount) -> Shortfall:
+    """Return what can be withdrawn first, as the account is."""
+    amounts, balance = await covered(wallet, quote.bank, short.amounts)
+    if amounts:
+        return Shortfall(amounts)
+    amount, account = quote.amount, Amount(balance, quote.amount.currency)
+    told = (
+        f"The shop asks for {amount}. You have {in_hand} in coins of {quote.bank.row.name} and {account} in your "
+        "account there, which is too little with the bank’s commission. Nothing was paid. Bring money to the bank, or "
+        "have somebody send you coins."
+    )
+    raise _Wrong(402, "Not enough money", told, Next("/", "Go to your wallet"))
 
 
 async def _in_hand(wallet: Wallet, quote: Quote) -> Amount:

@@ -11,7 +11,7 @@ from protocol.money import MoneyError
 
 from ...web.events import Update
 from ...web.gate import Visit
-from ...web.qr import picture
+from ...web.qr import drawn
 from ..inbox import Asked, ask, give_up, waiting_in, watch
 from ..show import describe
 from ..store import ExchangeRow
@@ -139,7 +139,7 @@ class _Asking:
         if seen.asked is not None:
             request = seen.asked.request
             text = str(request)
-            code = picture(text) or ""
+            code = await drawn(text) or ""
             left = max(0, request.expires - self._house.clock.now()) // 1000
         return self._house.pages.show(
             visit.request, "request_one.html", visit.session, title="Your request", seen=seen, code=code, text=text,

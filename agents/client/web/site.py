@@ -77,7 +77,7 @@ def wallet_site(
     """
     sessions = Sessions(clock, entropy, "ecash-wallet")
     vault = Vault(home, clock, entropy, lambda: sessions.any, link or connect, hard=hard)
-    pages = Pages(Path(__file__).parent / "templates", _site)
+    pages = Pages(Path(__file__).parent / "templates", _site, sessions)
     house = House(home, pages, Gate(pages, sessions, vault.unlock, _WORDS), sessions, vault, clock, entropy, attend)
     app = Starlette(
         routes=[
@@ -94,7 +94,7 @@ def wallet_site(
 
 
 def _site(session: Session | None) -> Site:
-    return Site(NAME, "Your wallet", _NAV if session is not None else ())
+    return Site(NAME, "Your wallet", _NAV if session is not None else (), leave=("/lock", "Lock"))
 
 
 def _lock(house: House) -> Handler:

@@ -1,5 +1,6 @@
 """Sending coins to another wallet: as a text and a picture that whoever reads them can claim, or to a request."""
 
+import hashlib
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -14,8 +15,9 @@ from protocol.wallet.transfer import TRANSFER, Closing, Sent
 
 from ...address import BankAddress
 from ...web.events import Update
+from ...web.forms import Form
 from ...web.gate import Visit
-from ...web.qr import picture
+from ...web.qr import drawn
 from ..inbox import bank_of
 from ..show import describe, meaning
 from ..store import ExchangeRow
@@ -31,6 +33,7 @@ from .telling import sentence
 MOST_DAYS: Final = 365
 _PATIENCE_MS: Final = 8_000
 _UNPROCESSABLE: Final = 422
+_TOKEN_BYTES: Final = 16
 
 
 def routes(house: House) -> list[BaseRoute]:
@@ -60,13 +63,14 @@ class _Sending:
         async with self._house.vault.store() as store:
             banks = [(row.name, row.name) for row in await store.banks()]
         filled = {"amount": "", "to": "", "memo": "", "days": str(DAYS), "bank": ""} | values
+        filled["once"] = self._house.entropy.bytes(_TOKEN_BYTES).hex()
         status = _UNPROCESSABLE if wrong else 200
         return self._house.pages.show(
             visit.request, "send.html", visit.session, status, title="Send", values=filled, wrong=wrong, banks=banks
         )
 
     async def give(self, visit: Visit) -> Response:
-        """Set coins apart, and put them into the inbox of whoever asked for them."""
+        """Set coins apart, and put them into the inbox of whoever asked for them; the same form again does no more."""
         form, wrong = visit.form, dict[str, str]()
         request = None
         try:
@@ -77,6 +81,13 @@ class _Sending:
         days = whole_number(form, "days", DAYS, MOST_DAYS, wrong)
         if wrong:
             return await self._form(visit, form, wrong)
+        task = await self._house.vault.once(_name(form), lambda: self._give(visit, request, memo, days))
+        if not task.done():
+            return visit.onward("/history", "It takes a while. It goes on by itself; see below.", "info")
+        return task.result()
+
+    async def _give(self, visit: Visit, request: TokenRequest | None, memo: str, days: int) -> Response:
+        form = visit.form
         async with self._house.vault.wallet() as wallet:
             try:
                 bank = await bank_of(wallet, request, _no_coins) if request else wallet.bank(form.get("bank") or None)
@@ -113,7 +124,7 @@ class _Sending:
         now = self._house.clock.now()
         left = max(0, row.state.transfer.expires - now) // 1000
         text = str(token)
-        shown = {"text": text, "code": picture(text), "left": left, "transfer": row.state.transfer}
+        shown = {"text": text, "code": await drawn(text), "left": left, "transfer": row.state.transfer}
         return self._house.pages.show(
             visit.request, "send_one.html", visit.session, 200, title="Hand over", entry=entry_of(row), **shown
         )
@@ -141,6 +152,11 @@ class _Sending:
         async with self._house.vault.wallet() as wallet:
             row = await take_back(wallet, row)
         return visit.onward(f"/history/{row.id.hex()}", describe(row), "info")
+
+
+def _name(form: Form) -> str:
+    """Return what tells a form from the same one with something else in it, and from another one."""
+    return f"sending {hashlib.sha256(repr(sorted(form.items())).encode()).hexdigest()}"
 
 
 def _answer(row: ExchangeRow, said: Acknowledgement | None) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """What the shop sells, and the form that orders it (step 1); the merchant begins the sale (step 2)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from ...web.gate import SEE_OTHER
 from ..desk import Desk
 from ..home import Stocked
 from .buyer import Buyer
-from .crowd import crowded
+from .crowd import Crowded, admit
 from .site import Shop, title_of
 
 QUANTITY: Final = "quantity-"
@@ -80,11 +81,11 @@ async def ordered(shop: Shop, request: Request, bank: str, wanted: Sequence[Orde
         WrongOrder: if that cannot be ordered.
     """
     buyer = Buyer.of(request) or Buyer.new(shop.entropy)
-    crowd = await crowded(shop.agent.desk, buyer.hashed)
-    if crowd:
-        return shop.pages.problem(request, 429, "Too many open orders", crowd)
+    admitted = partial(admit, shop.agent.desk, buyer.hashed)
     try:
-        sight = await shop.agent.orders.choose(bank, wanted, buyer.hashed)
+        sight = await shop.agent.orders.choose(bank, wanted, buyer.hashed, admitted)
+    except Crowded as error:
+        return shop.pages.problem(request, 429, "Too many open orders", str(error))
     except PeerError as error:
         raise WrongOrder(_sentence(error)) from error
     response = RedirectResponse(f"/orders/{sight.order.id}", SEE_OTHER)

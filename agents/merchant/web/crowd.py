@@ -14,12 +14,19 @@ WHERE created_at > ? AND open
 """
 
 
-async def crowded(desk: Desk, buyer: bytes) -> str:
-    """Return why a browser cannot order now, in a sentence, or "" if it can.
+class Crowded(Exception):
+    """A browser cannot order now; the text says why, in sentences for the buyer."""
+
+
+async def admit(desk: Desk, buyer: bytes) -> None:
+    """Let a browser order now. Only while the desk's step is held, nobody else is let in at the same moment.
 
     Args:
         desk: the shop's.
         buyer: SHA-256 of the browser's cookie.
+
+    Raises:
+        Crowded: if too many orders are open.
     """
     since = desk.clock.now() - int(desk.settings.offer_minutes * _MINUTE_MS)
 
@@ -29,7 +36,10 @@ async def crowded(desk: Desk, buyer: bytes) -> str:
 
     of_all, of_buyer = await desk.store.read(read)
     if of_buyer >= MAX_OPEN_OF_BUYER:
-        return f"You have {of_buyer} orders that are not paid. Pay one of them, or wait until their time is over."
+        raise Crowded(
+            f"You have {of_buyer} orders that are not paid. Pay one of them, or wait until their time is over."
+        )
     if of_all >= MAX_OPEN:
-        return "More orders are open than this shop takes at once. Nothing was ordered: try again in some minutes."
-    return ""
+        raise Crowded(
+            "More orders are open than this shop takes at once. Nothing was ordered: try again in some minutes."
+        )

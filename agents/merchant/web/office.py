@@ -15,7 +15,7 @@ from protocol.money import MoneyError, format_minor, parse_amount
 from protocol.refusals import TABLE, Refusal
 
 from ...invitation import read_invitation
-from ...web.events import Update, stream
+from ...web.events import Update
 from ...web.gate import Gate, Visit, Words
 from ...web.sessions import IDLE_MS, Sessions
 from ..offers import offered
@@ -80,7 +80,7 @@ class _Office:
 
     async def events(self, visit: Visit) -> Response:
         """Send the list of sales again whenever it has changed."""
-        return stream(visit.request, changes(self._shop))
+        return visit.watch(changes(self._shop))
 
     async def sale(self, visit: Visit) -> Response:
         """Show one sale."""

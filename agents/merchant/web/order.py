@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -13,7 +14,7 @@ from protocol.messages import OrderLine, Payreq
 
 from ...web.events import Update, stream
 from ...web.pages import Next
-from ...web.qr import picture
+from ...web.qr import drawn
 from ..home import DOWNLOAD, Stocked, goods_folder, is_goods_file
 from ..offers import offered
 from ..orders import Sight
@@ -114,7 +115,12 @@ class _OrderPages:
         buyer = sight.order.buyer
         if self._streams.total() >= MAX_STREAMS or self._streams[buyer] >= MAX_STREAMS_OF_BUYER:
             return PlainTextResponse("Too many pages are watched at once: reload this one instead.\n", 503)
-        return stream(request, self._updates(sight))
+        self._streams[buyer] += 1  # at once: of many that ask in the same moment, no more get one
+        return stream(request, self._updates(sight), partial(self._unwatched, buyer))
+
+    def _unwatched(self, buyer: bytes) -> None:
+        self._streams[buyer] -= 1
+        self._streams += Counter()  # drops who watches nothing any more
 
     async def download(self, request: Request) -> Response:
         """Give a file out that was paid for."""
@@ -169,28 +175,23 @@ class _OrderPages:
     async def _page(self, request: Request, sight: Sight) -> Response:
         if sight.stage == "accepted":
             await self._delivered(sight)
-        shown = self._shown(sight)
+        shown = await self._shown(sight)
         return self._hidden(self._shop.pages.show(request, "shop_order.html", title=self._title(sight), **shown))
 
     async def _updates(self, sight: Sight) -> AsyncIterator[Update]:
         orders, order, pages = self._shop.agent.orders, sight.order, self._shop.pages
-        self._streams[order.buyer] += 1
-        try:
-            with orders.watch(order.payment_id) as changes:
-                async for _ in changes:
-                    seen = await orders.find(order.id)
-                    if seen is None:
-                        return
-                    if seen.stage == "accepted":
-                        await self._delivered(seen)
-                    shown = self._shown(seen)
-                    parts = ("state", "panel", "steps")
-                    html = {part: pages.part(f"shop_order_{part}.html", session=None, **shown) for part in parts}
-                    title = f"{self._title(seen)} · {title_of(self._shop.agent.desk)}"
-                    yield Update(html, title, done=seen.stage in _FINAL)
-        finally:
-            self._streams[order.buyer] -= 1
-            self._streams += Counter()  # drops who watches nothing any more
+        with orders.watch(order.payment_id) as changes:
+            async for _ in changes:
+                seen = await orders.find(order.id)
+                if seen is None:
+                    return
+                if seen.stage == "accepted":
+                    await self._delivered(seen)
+                shown = await self._shown(seen)
+                parts = ("state", "panel", "steps")
+                html = {part: pages.part(f"shop_order_{part}.html", session=None, **shown) for part in parts}
+                title = f"{self._title(seen)} · {title_of(self._shop.agent.desk)}"
+                yield Update(html, title, done=seen.stage in _FINAL)
 
     async def _delivered(self, sight: Sight) -> None:
         if not sight.order.delivered_at:
@@ -199,7 +200,7 @@ class _OrderPages:
     def _title(self, sight: Sight) -> str:
         return f"{_LABELS[sight.stage]} · Order {number_of(sight)}"
 
-    def _shown(self, sight: Sight) -> dict[str, Any]:
+    async def _shown(self, sight: Sight) -> dict[str, Any]:
         """Return what the templates are filled in with; the goods are among it only once the bank has accepted."""
         offer, order = _offer(sight), sight.order
         accepted = sight.stage == "accepted"
@@ -217,7 +218,7 @@ class _OrderPages:
             "reference": order.reference,
             "created_at": order.created_at,
             "link": sight.link,
-            "code": picture(sight.link) if sight.link else None,
+            "code": await drawn(sight.link) if sight.link else None,
             "seconds": max(0, offer.expires - now) // 1000,
             "goods": _goods(sight) if accepted else (),
             "files": order.files if accepted else (),

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from ...web.guard import Guard
 from ...web.listen import Listen
 from ...web.pages import Pages, Site
+from ...web.sessions import Session
 from ...world import Clock, Entropy
 from ..agent import MerchantAgent
 from ..desk import Desk
@@ -33,6 +34,12 @@ class Shop(NamedTuple):
     secure: bool
 
 
+def _site(desk: Desk, session: Session | None) -> Site:
+    return Site(
+        "shop", title_of(desk), _KEEPER if session else _BUYER, leave=("/office/enter/leave", "Close the office")
+    )
+
+
 def shop_site(
     agent: MerchantAgent, home: Path, clock: Clock, entropy: Entropy, listen: Listen, public_url: str
 ) -> tuple[Starlette, Guard]:
@@ -46,7 +53,7 @@ def shop_site(
     from . import api, catalog, office, order  # noqa: PLC0415 - they are made of what stands here
 
     names, desk = names_of(listen, public_url), agent.desk
-    pages = Pages(TEMPLATES, lambda session: Site("shop", title_of(desk), _KEEPER if session else _BUYER))
+    pages = Pages(TEMPLATES, lambda session: _site(desk, session))
     keys, secure = web_keys(home, entropy), names.url.startswith("https:")
     shop = Shop(agent, pages, home, keys, clock, entropy, secure)
     routes: list[BaseRoute] = [pages.static()]

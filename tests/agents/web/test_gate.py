@@ -1,13 +1,17 @@
+import asyncio
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from agents.web.events import Update
 from agents.web.gate import Gate, Visit, Words
 from agents.web.guard import Guard
 from agents.web.pages import Pages, Site
@@ -148,3 +152,19 @@ async def test_names_are_text(vestry: Vestry) -> None:
     assert "&lt;script&gt;" in page
     assert not re.search(r"<[^>]+\s(on\w+|style)=", page)
     assert (await vestry.browser.get("/nowhere")).status_code == 404
+
+
+async def test_live_updates_tell_nothing_more_once_their_session_is_over() -> None:
+    sessions = Sessions(VirtualClock(1_700_000_000_000), SeededEntropy("gate"), "ecash-test")
+    session, app = sessions.begin(Response()), Starlette()
+    app.state.stopping = asyncio.Event()
+
+    async def updates() -> AsyncIterator[Update]:
+        yield Update({"sales": "one"})
+        sessions.end_all()
+        yield Update({"sales": "two"})
+
+    visit = Visit(Request({"type": "http", "app": app}), session, {})
+    told = [str(part) async for part in visit.watch(updates()).body_iterator]
+    assert len(told) == 1
+    assert "one" in told[0]

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -7,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from agents.web import guard
 from agents.web.guard import MAX_BODY, Guard
 
 HERE = "http://127.0.0.1:8090"
@@ -124,3 +126,15 @@ async def test_a_body_that_does_not_say_how_long_it_is_is_refused_when_it_is_too
 
     async with browser() as asking:
         assert (await asking.post("/", content=endless(), headers={"Origin": HERE})).status_code == 413
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_S", 0.05)
+
+    async def never() -> AsyncIterator[bytes]:
+        yield b"buy="
+        await asyncio.Event().wait()
+
+    async with browser() as asking, asyncio.timeout(5):
+        asked = asking.build_request("POST", "/", content=never(), headers={"Origin": HERE})
+        assert (await asking.send(asked)).status_code == 408

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from agents.home import HomeError
+from agents.web import server
 from agents.web.events import Update, stream
 from agents.web.listen import Listen
 from agents.web.server import served
@@ -91,3 +93,51 @@ async def test_a_reader_who_leaves_is_noticed() -> None:
             live.updates.put_nowait(Update({"a": "b"}))
             await anext(lines_of(response))
         await live.ended.wait()
+
+
+async def nothing_more(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(5):
+        return await reader.read()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHost: "])
+async def test_who_does_not_say_what_they_want_is_hung_up_on(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 0.05)
+    app = Live().app
+    async with served(app, app, ANY) as listen:
+        reader, writer = await asyncio.open_connection(*listen)
+        writer.write(begun)
+        assert await nothing_more(reader) == b""
+        writer.close()
+
+
+async def test_a_second_request_must_come_in_time_too_and_a_long_answer_may_take_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 0.05)
+    live = Live()
+    async with served(live.app, live.app, ANY) as listen:
+        reader, writer = await asyncio.open_connection(*listen)
+        writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"GET /")
+        assert not (await nothing_more(reader)).startswith(b"HTTP")
+        writer.close()
+        reader, writer = await asyncio.open_connection(*listen)
+        writer.write(b"GET /events HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n")
+        asyncio.get_running_loop().call_later(0.15, live.updates.put_nowait, Update({"state": "late"}, done=True))
+        assert b"late" in await nothing_more(reader)
+        writer.close()
+
+
+async def test_more_connections_than_there_may_be_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 2)
+    app = Live().app
+    async with served(app, app, ANY) as listen:
+        held = [await asyncio.open_connection(*listen) for _ in range(3)]
+        with contextlib.suppress(ConnectionResetError):
+            assert await nothing_more(held[2][0]) == b""
+        assert not held[0][0].at_eof()
+        for _, writer in held:
+            writer.close()

@@ -343,3 +343,14 @@ class TestReceiving:
         alice.vault.lock()
         await alice.unlock()
         assert (await alice.get(path)).status_code == 404
+
+
+async def test_a_form_that_is_sent_twice_sends_once(rich: Browser) -> None:
+    await rich.get("/send")
+    form = {"amount": "0.10", "once": "a" * 32}
+    first, again = await asyncio.gather(*(rich.post("/send", None, **form) for _ in range(2)))
+    assert first.headers["location"] == again.headers["location"]
+    other = await rich.post("/send", None, amount="0.10", once="b" * 32)
+    assert other.headers["location"] != first.headers["location"]
+    async with rich.vault.store() as store:
+        assert len([row for row in await store.exchanges() if isinstance(row.state, Sent)]) == 2
