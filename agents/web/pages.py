@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -40,6 +41,20 @@ class Next(NamedTuple):
     label: str
 
 
+@cache
+def _templates(folder: Path) -> Environment:
+    """Return the templates of a role, which are compiled at first use, and never again in this process."""
+    templates = Environment(
+        loader=FileSystemLoader([folder, _HERE / "templates"]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"money": format_minor, "when": when, "short": short, "iso": iso}
+    return templates
+
+
 _FIRST: Final = Next("/", "Go to the first page")
 
 
@@ -55,14 +70,7 @@ class Pages:
     def __init__(self, folder: Path, site: Callable[[Session | None], Site], sessions: Sessions | None = None) -> None:
         self._site = site
         self._sessions = sessions
-        self._templates = Environment(
-            loader=FileSystemLoader([folder, _HERE / "templates"]),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters |= {"money": format_minor, "when": when, "short": short, "iso": iso}
+        self._templates = _templates(folder)
 
     def show(
         self, request: Request, template: str, session: Session | None = None, status: int = 200, **context: Any
