@@ -34,13 +34,12 @@ class Attacker:
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one request."""
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.seen.append(Seen(head.split(" ")[1], head))
             body = self.page.encode()
             writer.write(_ANSWER.format(len(body)).encode() + body)
             await writer.drain()
-            writer.close()
 
 
 @contextlib.asynccontextmanager
