@@ -9,7 +9,7 @@ TESTS := test-processes test-agents test-docs test-client test-web test-protocol
 demo: setup
 	@$(BIN)/ecash demo
 
-# Side by side, in the order of TESTS, the longest first: much of a test is waiting. Their files are in memory where there is room, since
+# Side by side in the order of TESTS, since much of a test is waiting; their files in memory where there is room, since
 # thousands of small databases would wait for the disk otherwise.
 MEMORY := $(shell [ -w /dev/shm ] && [ $$(df -k --output=avail /dev/shm | tail -1) -gt 4000000 ] && echo /dev/shm)
 

@@ -19,9 +19,9 @@ class Buyer(NamedTuple):
     secret: str
 
     @classmethod
-    def of(cls, request: Request) -> Self | None:
-        """Return the browser that asks, if it has ordered here before."""
-        secret = request.cookies.get(COOKIE, "")
+    def of(cls, request: Request, *, secure: bool) -> Self | None:
+        """Return the browser that asks, if it has ordered here before; `secure` as for `remember`."""
+        secret = request.cookies.get(cookie_of(secure=secure), "")
         plain = len(secret) == 2 * _SECRET_BYTES and not set(secret) - set("0123456789abcdef")
         return cls(secret) if plain else None
 
@@ -36,6 +36,12 @@ class Buyer(NamedTuple):
         return hashlib.sha256(self.secret.encode()).digest()
 
     def remember(self, response: Response, *, secure: bool) -> None:
-        """Have the browser keep its secret for 90 days from now."""
+        """Have the browser keep its secret for 90 days from now; `secure` says that the shop is reached by https."""
         # `lax`, so that a shop system's own page can send the buyer on to the order with it.
-        response.set_cookie(COOKIE, self.secret, _LIFE_S, httponly=True, samesite="lax", secure=secure)
+        name = cookie_of(secure=secure)
+        response.set_cookie(name, self.secret, _LIFE_S, httponly=True, samesite="lax", secure=secure)
+
+
+def cookie_of(*, secure: bool) -> str:
+    """Return the cookie's name: by https one that no other host can set (RFC 6265bis, 4.1.3.2)."""
+    return f"__Host-{COOKIE}" if secure else COOKIE

@@ -80,7 +80,7 @@ async def ordered(shop: Shop, request: Request, bank: str, wanted: Sequence[Orde
     Raises:
         WrongOrder: if that cannot be ordered.
     """
-    buyer = Buyer.of(request) or Buyer.new(shop.entropy)
+    buyer = Buyer.of(request, secure=shop.secure) or Buyer.new(shop.entropy)
     admitted = partial(admit, shop.agent.desk, buyer.hashed)
     try:
         sight = await shop.agent.orders.choose(bank, wanted, buyer.hashed, admitted)

@@ -93,7 +93,7 @@ class _OrderPages:
 
     async def show(self, request: Request) -> Response:
         """Show an order; the first browser that opens the page of an unclaimed one is its buyer from then on."""
-        orders, buyer = self._shop.agent.orders, Buyer.of(request)
+        orders, buyer = self._shop.agent.orders, Buyer.of(request, secure=self._shop.secure)
         sight = await orders.find(request.path_params["id"])
         if sight is None:
             return self._unknown(request)
@@ -152,7 +152,8 @@ class _OrderPages:
 
     async def _own(self, request: Request) -> Sight | Response:
         """Return the order if it belongs to the browser that asks, or else the page that says so."""
-        sight, buyer = await self._shop.agent.orders.find(request.path_params["id"]), Buyer.of(request)
+        sight = await self._shop.agent.orders.find(request.path_params["id"])
+        buyer = Buyer.of(request, secure=self._shop.secure)
         if sight is None:
             return self._unknown(request)
         if buyer is None or sight.order.buyer != buyer.hashed:

@@ -46,7 +46,12 @@ async def test_behind_a_proxy_the_public_name_counts_and_cookies_go_over_https_a
     async with site.browser(Host="shop.example", Origin="https://shop.example") as browser:
         answer = await browser.post("/orders", data={"bank": "north", "buy": "novel"})
         assert answer.status_code == 303
+        assert answer.headers["set-cookie"].startswith("__Host-ecash-buyer=")
         assert "Secure" in answer.headers["set-cookie"]
+    own = answer.headers["set-cookie"].partition(";")[0]
+    for cookie, status in ((own, 200), (own.removeprefix("__Host-"), 404)):
+        async with site.browser(Host="shop.example", Cookie=cookie) as browser:
+            assert (await browser.get(answer.headers["location"])).status_code == status
     async with site.browser(Host="127.0.0.1:8080", Origin="https://shop.example") as proxied:
         assert (await proxied.post("/orders", data={"bank": "north", "buy": "novel"})).status_code == 303
 
