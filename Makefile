@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TESTS := test-processes test-agents test-docs test-client test-web test-protocol check
+TESTS := test-exchanges test-processes test-agents test-client test-docs test-web test-protocol check
 
 .PHONY: demo test $(TESTS) fuzz crash histories guides docs screenshots setup clean
 
@@ -26,8 +26,11 @@ test-agents: setup
 	$(BIN)/pytest tests --ignore=tests/agents/client --ignore=tests/protocol --ignore=tests/processes \
 		--ignore=tests/docs --ignore=tests/web
 
+test-exchanges: setup
+	$(BIN)/pytest tests/processes/test_crash_exchanges.py
+
 test-processes: setup
-	$(BIN)/pytest tests/processes
+	$(BIN)/pytest tests/processes --ignore=tests/processes/test_crash_exchanges.py
 
 test-docs: setup
 	$(BIN)/pytest tests/docs
