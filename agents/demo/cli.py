@@ -46,7 +46,8 @@ def demo(
         fail(f"{keep} exists: choose a new folder")
     if drill and web:
         fail("choose one: --drill or --web")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and all processes with it
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts it in the background has Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="ecash-demo-") as temporary:
         folder = keep or Path(temporary)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
