@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TESTS := test-exchanges test-processes test-agents test-client test-docs test-web test-protocol check
+TESTS := test-agents test-exchanges test-client test-processes test-web test-docs test-protocol check
 
 .PHONY: demo test $(TESTS) fuzz crash histories guides docs screenshots setup clean
 

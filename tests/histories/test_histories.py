@@ -10,7 +10,7 @@ import pytest
 from .bank import Workshop, folder_of
 from .run import run
 
-HISTORIES = 60
+HISTORIES = 40
 
 
 @pytest.fixture(scope="module")
