@@ -51,7 +51,7 @@ def _templates(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"money": format_minor, "when": when, "short": short, "iso": iso}
+    templates.filters |= {"money": format_minor, "when": when, "short": short}
     return templates
 
 

@@ -1,7 +1,7 @@
 """`ecash wallet`: make one, register, withdraw, pay, and see what is in hand."""
 
 import asyncio
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -137,13 +137,6 @@ def withdraw(
             return await withdrawing.withdraw(wallet, chosen, parse_amount(amount, chosen.row.currency))
 
     finish(run(do(), log), as_json=as_json)
-
-
-class Wanted(NamedTuple):
-    """An item and how many of it."""
-
-    sku: str
-    quantity: int
 
 
 def _wanted(text: str) -> OrderLine:
