@@ -40,6 +40,8 @@ def serve(path: Path) -> None:
     """Listen at a path, and fork for each command, until killed."""
     cli = importlib.import_module("agents.cli")
     trace = importlib.import_module("agents.trace")
+    seed = importlib.import_module("agents.client.seed")
+    seed.HARD = seed.LIGHT  # type: ignore[attr-defined]  # a guide's wallets hold play money and are opened often
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
         draft = path.with_suffix(".draft")

@@ -24,6 +24,10 @@ _LIST: Final = frozenset(_BIP39.wordlist)
 ENTROPY_BYTES: Final = 16
 WORDS: Final = 12
 """128 bits of entropy make twelve words."""
+HARD = (argon2id.OPSLIMIT_MODERATE, argon2id.MEMLIMIT_MODERATE)
+"""libsodium's moderate cost: 256 MiB, about a second."""
+LIGHT: Final = (argon2id.OPSLIMIT_INTERACTIVE, argon2id.MEMLIMIT_INTERACTIVE)
+"""Its interactive cost: 64 MiB."""
 
 
 class WrongPassphrase(Exception):
@@ -77,10 +81,9 @@ def seal_seed(entropy: bytes, passphrase: str, salt: bytes, nonce: bytes, *, har
         passphrase: the owner's.
         salt: 16 random bytes.
         nonce: 24 random bytes.
-        hard: libsodium's moderate cost (256 MiB, about a second); else its interactive one (64 MiB), for tests.
+        hard: whether stretching the passphrase costs `HARD`; else `LIGHT`, for tests.
     """
-    ops = argon2id.OPSLIMIT_MODERATE if hard else argon2id.OPSLIMIT_INTERACTIVE
-    memory = argon2id.MEMLIMIT_MODERATE if hard else argon2id.MEMLIMIT_INTERACTIVE
+    ops, memory = HARD if hard else LIGHT
     key = argon2id.kdf(32, passphrase.encode(), salt, ops, memory)
     ciphertext = crypto_aead_xchacha20poly1305_ietf_encrypt(entropy, _CONTEXT, nonce, key)
     return SealedSeed(ops, memory, salt, nonce, ciphertext)

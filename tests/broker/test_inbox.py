@@ -32,7 +32,7 @@ def plain(url: BrokerUrl, client: str) -> aiomqtt.Client:
 async def heard_until(listener: aiomqtt.Client, last: str) -> list[str]:
     """The topics that were delivered, up to and without `last`."""
     heard: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for message in listener.messages:
             if message.topic.value == last:
                 return heard

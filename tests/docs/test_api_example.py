@@ -76,7 +76,7 @@ def example(own: str, **environment: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=30)
 
 
 def until(holds: Callable[[], bool]) -> None:

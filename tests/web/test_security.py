@@ -428,7 +428,7 @@ async def test_who_is_slow_keeps_nobody_waiting(scene: Scene) -> None:
         head = f"POST /orders HTTP/1.1\r\nHost: {url[7:]}\r\nOrigin: {url}\r\nContent-Length: 1000\r\n"
         for number, (_, writer) in enumerate(slow):
             writer.write(["", head, f"{head}\r\n", f"{head}\r\nbuy="][number % 4].encode())
-        async with scene.at(site) as asking, asyncio.timeout(5):
+        async with scene.at(site) as asking, asyncio.timeout(30):
             assert (await asking.get("/static/style.css")).status_code == 200
         for _, writer in slow:
             writer.close()

@@ -90,7 +90,7 @@ class BarrierKey(RawRsaKey):
     barrier: threading.Barrier
 
     def private_operation(self, value: bytes) -> bytes:
-        self.barrier.wait(timeout=10)
+        self.barrier.wait(timeout=30)
         return super().private_operation(value)
 
 

@@ -62,7 +62,7 @@ class Rig:
 
     async def attempted(self, attempts: int, number: int = 1) -> Notice:
         """Wait until a notice was attempted so often, and return it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 [notice] = [one for one in await self.outbox.notices() if one.number == number]
                 if notice.attempts >= attempts:
@@ -120,7 +120,7 @@ async def test_what_fails_is_sent_again_with_longer_and_longer_pauses_and_then_g
         seconds = [int(request.headers["webhook-timestamp"]) for request in rig.heard]
         assert seconds == sorted(set(seconds)), "each attempt is signed at its own time"
         await rig.outbox.again(last.number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (notice := (await rig.outbox.notices())[0]).delivered_at:
                 pass
     assert (notice.state, notice.attempts, notice.error) == ("delivered", 1, "")
@@ -209,7 +209,7 @@ async def test_a_full_disk_stops_no_courier(rig: Rig, monkeypatch: pytest.Monkey
     await rig.enter("a")
     monkeypatch.setattr(rig.outbox, "record", full)
     async with rig.delivering():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not rig.clock._sleepers:  # the courier's alarm, in a minute
                 await rig.outbox.notices()
         monkeypatch.undo()

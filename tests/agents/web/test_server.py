@@ -96,7 +96,7 @@ async def test_a_reader_who_leaves_is_noticed() -> None:
 
 
 async def nothing_more(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await reader.read()
 
 

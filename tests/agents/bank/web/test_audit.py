@@ -1,22 +1,42 @@
 import asyncio
 import json
 import sqlite3
+import threading
+from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import msgspec
 import pytest
 
+from agents.bank.audit import Report
+from agents.bank.auditing import judge
 from agents.bank.last_audit import last_audit
 from tests.agents.bank.web.conftest import Operator
 
 
-async def test_an_audit_is_begun_watched_and_kept(trade: Operator) -> None:
+@pytest.fixture
+def verdict(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Set, it lets audits come to their end."""
+    event = threading.Event()
+
+    def wait_and_judge(books: Any) -> Report:
+        event.wait()
+        return judge(books)
+
+    monkeypatch.setattr("agents.bank.web.auditor.judge", wait_and_judge)
+    yield event
+    event.set()
+
+
+async def test_an_audit_is_begun_watched_and_kept(trade: Operator, verdict: threading.Event) -> None:
     assert "The books were never audited." in await trade.see("/audit")
     trade.app.state.stopping = asyncio.Event()
     running = await trade.send("/audit", "/")
     assert "The books are being audited" in running
     assert 'data-events="/audit/events"' in (await trade.browser.get("/audit")).text
     assert "An audit is running" in await trade.see("/")
+    verdict.set()
     events = (await trade.browser.get("/audit/events")).text
     (told,) = (json.loads(line.removeprefix("data: ")) for line in events.splitlines() if line.startswith("data:"))
     assert told["done"]

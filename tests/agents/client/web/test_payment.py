@@ -240,7 +240,7 @@ class TestALinkThatCannotBePaid:
 
 class TestAPaymentThatTakesLong:
     async def test_goes_on_and_its_page_tells(self, town: Town, buyer: Browser, network: Network) -> None:
-        buyer.vault._patience_s = 0.05
+        buyer.vault._patience_s = 0.5
         link = link_to(town, await offered(town))
         await buyer.get(at(link))
         network.loses = answers

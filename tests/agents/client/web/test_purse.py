@@ -134,7 +134,7 @@ class TestWithdrawing:
         assert "refused to pay out 0.20 USD" in (await alice.get("/")).text
 
     async def test_without_an_answer_it_goes_on_by_itself(self, alice: Browser, network: Network) -> None:
-        alice.vault._patience_s = 0.2
+        alice.vault._patience_s = 1.0
         network.loses = answers
         await alice.get("/withdraw?amount=0.05")
         sent = await alice.post("/withdraw", amount="0.05 USD", bank="north", once=once(alice))

@@ -87,8 +87,8 @@ async def test_one_at_a_time_uses_it(vault: Vault) -> None:
 
 
 async def test_who_waits_for_too_long_is_told(vault: Vault) -> None:
-    vault._patience_s = 0.01
     async with vault.wallet():
+        vault._patience_s = 0.01
         with pytest.raises(HomeInUse, match="busy"):
             async with vault.wallet():
                 pass
