@@ -22,6 +22,12 @@ async def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path:
     assert path.stat().st_mode & 0o077 == 0
 
 
+async def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    async with Database(tmp_path / "a.db", SCHEMA, 1) as database:
+        assert await database.read(lambda db: db.execute("PRAGMA synchronous").fetchone()) == (2,)
+        assert await database.read(lambda db: db.execute("PRAGMA journal_mode").fetchone()) == ("wal",)
+
+
 async def test_a_change_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def fail(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO thing VALUES ('a')")
