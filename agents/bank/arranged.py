@@ -57,6 +57,14 @@ class Arranged:
         moved = "; ".join(f"{ledger} {amount:+d}" for ledger, amount in sorted(self.moves[row.id].items()))
         return f" ({moved})" if moved else ""
 
+    def summed(self, row: JournalRow) -> str:
+        """Return what a posting moved, as `told` does, but for all its coins together."""
+        sums: Counter[str] = Counter()
+        for ledger, amount in self.moves[row.id].items():
+            sums[COINS if ledger.startswith(f"{COINS}/") else ledger] += amount
+        moved = "; ".join(f"{ledger} {amount:+d}" for ledger, amount in sorted(sums.items()))
+        return f" ({moved})" if moved else ""
+
     def causes(self) -> dict[int, set[str]]:
         """Return which ledgers, beside those of coins, each posting may move, as its rows in other tables say."""
         may: defaultdict[int, set[str]] = defaultdict(set)

@@ -17,6 +17,7 @@ from .arranged import COINS, CUSTOMERS, Arranged
 from .audit_operations import OPERATIONS
 from .audit_signatures import spend_faults, verdict_faults
 from .facts import Snapshot
+from .seal import UNSEALED, seal_of
 from .store import FUNDING, PAYOUT_RETURN, SETTLEMENT
 
 _LIABILITIES: Final = (CUSTOMERS, CLEARING, COINS, COMMISSION)
@@ -111,6 +112,11 @@ def totals_of(sums: Mapping[str, Counter[str]]) -> dict[str, Totals]:
     }
 
 
+def _damage_faults(books: Arranged) -> Iterator[str]:
+    """The file is sound."""
+    yield from books.facts.damage
+
+
 def _journal_faults(books: Arranged) -> Iterator[str]:
     """Ids have no gap, and no row speaks of a posting that is not in the journal."""
     before = 0
@@ -124,6 +130,18 @@ def _journal_faults(books: Arranged) -> Iterator[str]:
     named = {row.journal for rows in (*lists, *operations) for row in rows}
     named |= {number for row in facts.transfers for number in (row.settled, row.returned) if number}
     yield from (f"journal {number}: missing, but other rows name it" for number in sorted(named - set(books.journal)))
+
+
+def _seal_faults(books: Arranged) -> Iterator[str]:
+    """A posting's rows are those that were sealed, and no posting was taken out or put in between."""
+    seals = {row.journal: row.digest for row in books.facts.seals}
+    for number in sorted(seals.keys() | books.facts.rows.keys()):
+        row = books.journal.get(number)
+        told = f"a {row.kind}{books.summed(row)}" if row else "no posting"
+        if number not in seals:
+            yield f"journal {number}: has no seal: {told}"
+        elif seals[number] != seal_of(seals.get(number - 1, UNSEALED), books.facts.rows.get(number, b"")):
+            yield f"journal {number}: the rows are not those that were sealed: {told}"
 
 
 def _answer_faults(books: Arranged) -> Iterator[str]:
@@ -205,7 +223,9 @@ def _sheet_faults(books: Arranged) -> Iterator[str]:
 
 
 _BOOKKEEPING: Final = (
+    _damage_faults,
     _journal_faults,
+    _seal_faults,
     _answer_faults,
     _entry_faults,
     _cause_faults,

@@ -43,6 +43,9 @@ def init(  # noqa: PLR0913, PLR0917 - each option is one
     broker: Annotated[
         str, typer.Option(envvar="ECASH_BROKER", help="Where it will be reached: mqtt://[user:password@]host[:port].")
     ] = "mqtt://127.0.0.1:1883",
+    public_broker: Annotated[
+        str, typer.Option(help="Where customers reach it, if elsewhere: mqtts://host[:port] of a broker with TLS.")
+    ] = "",
     withdrawal_commission: Annotated[
         str, typer.Option(help="What a client pays on top of a withdrawal, such as '1%' or '0.5% + 0.02'.")
     ] = "0",
@@ -62,7 +65,8 @@ def init(  # noqa: PLR0913, PLR0917 - each option is one
     Example: ecash bank init --currency USD --withdrawal-commission 1% --deposit-commission 0.5%
     """
     clock, entropy = SystemClock(), SystemEntropy()
-    BrokerUrl.parse(broker)
+    for url in (broker, public_broker or broker):
+        BrokerUrl.parse(url)
     settings = Settings(
         name=name_of(name),
         currency=currency,
@@ -75,6 +79,7 @@ def init(  # noqa: PLR0913, PLR0917 - each option is one
         redemption_commission=redemption_commission,
         payout_commission=payout_commission,
         largest_denomination=largest_denomination,
+        public_broker=public_broker,
     )
     with out.status(f"Making {largest_denomination + 1} denomination keys …"):
         keyset = create(home, settings, clock, entropy)
@@ -95,12 +100,18 @@ async def _enter(home: Path, keyset: Keyset) -> None:
 
 @app.command("run")
 @told
-def run_bank(home: Home = _HOME, log: LogLevel = "info") -> None:
+def run_bank(
+    despite_loss: Annotated[
+        bool, typer.Option("--despite-loss", help="Run, too, if the books are behind what the bank has announced.")
+    ] = False,
+    home: Home = _HOME,
+    log: LogLevel = "info",
+) -> None:
     """Serve requests until Ctrl-C or SIGTERM.
 
     Example: ecash bank run --home ~/.ecash/bank
     """
-    run(until_stopped(serve(home, SystemClock())), log)
+    run(until_stopped(serve(home, SystemClock(), despite_loss=despite_loss)), log)
 
 
 @app.command()

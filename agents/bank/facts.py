@@ -16,6 +16,13 @@ class JournalRow(NamedTuple):
     at: int
 
 
+class SealRow(NamedTuple):
+    """The seal of a posting, as it was stored."""
+
+    journal: int
+    digest: bytes
+
+
 class EntryRow(NamedTuple):
     """What a posting did to a ledger, in signed minor units."""
 
@@ -109,10 +116,17 @@ class TransferRow(NamedTuple):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All facts in the books at one moment, as far as they concern money."""
+    """All facts in the books at one moment, as far as they concern money.
 
+    `damage` is what the database says of its own file, a sentence for each fault; `rows` is the hash of each posting's
+    rows, by journal id.
+    """
+
+    damage: tuple[str, ...]
     accounts: tuple[Account, ...]
     journal: tuple[JournalRow, ...]
+    seals: tuple[SealRow, ...]
+    rows: dict[int, bytes]
     entries: tuple[EntryRow, ...]
     folded: tuple[FoldedRow, ...]
     issued: tuple[IssuedRow, ...]

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 from protocol.bank.ledger import Entry
 from protocol.errors import OurError
 
+from .seal import INSERTS, UNSEALED, Row, row_hash, rows_hash, seal_of
+
 FOLD_AFTER: Final = 1000
 """A balance is folded when it was the sum of more entries than this."""
 
@@ -20,22 +22,38 @@ class Sum(NamedTuple):
     unfolded: int
 
 
-def add_journal(db: sqlite3.Connection, kind: str, request_id: bytes | None, now: int) -> int:
-    """Begin a posting in the journal and return its id: one more than the last one."""
-    insert = "INSERT INTO journal (kind, request_id, at) VALUES (?, ?, ?) RETURNING id"
-    [(number,)] = db.execute(insert, (kind, request_id, now)).fetchall()
-    return int(number)
+class Record:
+    """A posting as it is written: row after row, and at last the seal over all of them.
 
+    Begin it in a transaction; `journal` is its id then, one more than the last one.
+    """
 
-def add_entries(db: sqlite3.Connection, journal: int, entries: Iterable[Entry]) -> None:
-    """Enter amounts in their ledgers, one row for each ledger."""
-    totals: defaultdict[str, int] = defaultdict(int)
-    for entry in entries:
-        totals[entry.ledger] += entry.amount
-    if sum(totals.values()) != 0:
-        raise OurError("the entries of the posting do not sum to zero")
-    rows = [(ledger, journal, amount) for ledger, amount in totals.items()]
-    db.executemany("INSERT INTO entry VALUES (?, ?, ?)", rows)
+    def __init__(self, db: sqlite3.Connection, kind: str, request_id: bytes | None, now: int) -> None:
+        self.db = db
+        insert = "INSERT INTO journal (kind, request_id, at) VALUES (?, ?, ?) RETURNING id"
+        [(self.journal,)] = db.execute(insert, (kind, request_id, now)).fetchall()
+        self._hashes = [row_hash("journal", (self.journal, kind, request_id, now))]
+
+    def insert(self, table: str, *rows: Row) -> None:
+        """Write rows of a sealed table, their columns in the order of `SEALED`."""
+        self.db.executemany(INSERTS[table], rows)
+        self._hashes += [row_hash(table, row) for row in rows]
+
+    def enter(self, entries: Iterable[Entry]) -> None:
+        """Enter amounts in their ledgers, one row for each ledger."""
+        totals: defaultdict[str, int] = defaultdict(int)
+        for entry in entries:
+            totals[entry.ledger] += entry.amount
+        if sum(totals.values()) != 0:
+            raise OurError("the entries of the posting do not sum to zero")
+        self.insert("entry", *((ledger, self.journal, amount) for ledger, amount in totals.items()))
+
+    def seal(self) -> None:
+        """Seal what was written; nothing may be written after that."""
+        query = "SELECT digest FROM seal WHERE journal = ?"
+        (before,) = self.db.execute(query, (self.journal - 1,)).fetchone() or (UNSEALED,)
+        digest = seal_of(before, rows_hash(self._hashes))
+        self.db.execute("INSERT INTO seal VALUES (?, ?)", (self.journal, digest))
 
 
 def sum_entries(db: sqlite3.Connection, ledger: str) -> Sum:

@@ -35,7 +35,7 @@ def last_audit(home: Path) -> LastAudit | None:
     """Return the last audit; None if there is none that can be read."""
     try:
         return msgspec.json.decode((home / _NAME).read_bytes(), type=LastAudit)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         if not isinstance(error, FileNotFoundError):
             _log.warning("%s cannot be read: %s", home / _NAME, error)
         return None

@@ -10,7 +10,7 @@ from typing import Final
 
 from protocol.bank.ledger import return_entries, settlement_entries
 
-from .journal import add_entries, add_journal
+from .journal import Record
 from .store import (
     MOST_IN_SUM,
     MOST_PAYOUTS,
@@ -98,9 +98,10 @@ def settle_payout(db: sqlite3.Connection, now: int, number: int, amount: int) ->
         return False
     if payout.state != "exported":
         raise WrongState(f"payout {number} is {payout.state}, not exported")
-    journal = add_journal(db, SETTLEMENT, None, now)
-    add_entries(db, journal, settlement_entries(payout.currency, amount))
-    db.execute("INSERT INTO settlement VALUES (?, ?)", (number, journal))
+    record = Record(db, SETTLEMENT, None, now)
+    record.enter(settlement_entries(payout.currency, amount))
+    record.insert("settlement", (number, record.journal))
+    record.seal()
     return True
 
 
@@ -111,10 +112,11 @@ def return_payout(db: sqlite3.Connection, now: int, number: int, amount: int, re
         return False
     if payout.state == "queued":
         raise WrongState(f"payout {number} is queued: it was never exported")
-    journal = add_journal(db, PAYOUT_RETURN, None, now)
+    record = Record(db, PAYOUT_RETURN, None, now)
     settled = payout.state == "settled"
-    add_entries(db, journal, return_entries(payout.account, payout.currency, amount, settled=settled))
-    db.execute("INSERT INTO payout_return VALUES (?, ?, ?)", (number, reason, journal))
+    record.enter(return_entries(payout.account, payout.currency, amount, settled=settled))
+    record.insert("payout_return", (number, reason, record.journal))
+    record.seal()
     return True
 
 

@@ -26,7 +26,7 @@ from protocol.errors import OurError
 from protocol.refusals import Refusal
 
 from .group_commit import undo
-from .journal import add_entries, add_journal, fold, sum_entries
+from .journal import Record, fold, sum_entries
 from .lookup import fetch, find_payment, said_before, spent
 
 _CUSTOMERS: Final = "account/"
@@ -74,22 +74,23 @@ def _served(db: sqlite3.Connection, generation: Generation) -> bool:
 
 def _write(db: sqlite3.Connection, posting: Posting, now: int) -> None:
     """Write all of a posting; at last what is judged by sums, in the order of `Books.post`."""
-    journal = add_journal(db, posting.kind, posting.request_id, now)
-    _answer(db, posting, journal)
-    _take(db, posting, journal)
+    record = Record(db, posting.kind, posting.request_id, now)
+    _answer(record, posting)
+    _take(record, posting)
     if posting.claim is not None:
         _claim(db, posting.claim)
     if posting.generation is not None and posting.generation.taken_over:
         row = (posting.generation.number, posting.generation.account)
         db.execute("UPDATE account SET generation = ? WHERE number = ?", row)
-    db.executemany("INSERT INTO issued VALUES (?, ?, ?)", [(*value, journal) for value in posting.issued])
+    record.insert("issued", *((*value, record.journal) for value in posting.issued))
     if posting.withdrawal is not None:
-        _withdraw(db, posting.withdrawal, posting.request_id, journal)
-    add_entries(db, journal, posting.entries)
+        _withdraw(record, posting.withdrawal, posting.request_id)
+    record.enter(posting.entries)
     if posting.redemption is not None:
-        _redeem(db, posting.redemption, journal)
+        _redeem(record, posting.redemption)
     if posting.payout is not None:
-        _queue(db, posting.payout, journal)
+        _queue(record, posting.payout)
+    record.seal()
     for ledger in _below_zero(db, posting, _COINS):
         raise _Refused(Refusal.KEY_OVERDRAWN, bytes.fromhex(ledger.removeprefix(_COINS)))
     for _ in _below_zero(db, posting, _CUSTOMERS):
@@ -111,27 +112,26 @@ def _outstanding(db: sqlite3.Connection, ledger: str) -> int:
     return amount
 
 
-def _answer(db: sqlite3.Connection, posting: Posting, journal: int) -> None:
+def _answer(record: Record, posting: Posting) -> None:
     for said in (posting, posting.reply):
         if said is not None:
-            row = (said.request_id, said.request_hash, said.answer, journal)
-            db.execute("INSERT INTO answer VALUES (?, ?, ?, ?)", row)
+            record.insert("answer", (said.request_id, said.request_hash, said.answer, record.journal))
 
 
-def _take(db: sqlite3.Connection, posting: Posting, journal: int) -> None:
+def _take(record: Record, posting: Posting) -> None:
     """Store the verdict, and coins as spent."""
     payment = posting.payment
     if payment is not None:
-        row = (*msgspec.structs.astuple(payment), journal)
-        db.execute("INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        digest, account, payment_id, accepted, *rest = msgspec.structs.astuple(payment)
+        record.insert("payment", (digest, account, payment_id, int(accepted), *rest, record.journal))
     if not posting.spent:
         return
     if not posting.spent_on:
         raise OurError("the coins are spent on nothing")
     if payment is not None and (not payment.accepted or payment.digest != posting.spent_on):
         raise OurError("the coins are not spent on the posting's payment, or that is refused")
-    coins = [(coin.denomination, coin.serial, posting.spent_on, coin.spend, journal) for coin in posting.spent]
-    db.executemany("INSERT INTO spent VALUES (?, ?, ?, ?, ?)", coins)
+    coins = ((coin.denomination, coin.serial, posting.spent_on, coin.spend, record.journal) for coin in posting.spent)
+    record.insert("spent", *coins)
 
 
 def _claim(db: sqlite3.Connection, claim: Claim) -> None:
@@ -140,18 +140,17 @@ def _claim(db: sqlite3.Connection, claim: Claim) -> None:
         raise sqlite3.IntegrityError("the account was claimed before")
 
 
-def _withdraw(db: sqlite3.Connection, withdrawal: Withdrawal, request_id: bytes, journal: int) -> None:
+def _withdraw(record: Record, withdrawal: Withdrawal, request_id: bytes) -> None:
     settle = "UPDATE withdrawal SET settled = 1 WHERE account = ? AND request_id = ? AND NOT settled"
-    db.executemany(settle, [(withdrawal.account, settled) for settled in withdrawal.settled])
-    insert = (
-        "INSERT INTO withdrawal (account, number, request_id, amount, journal) "
-        "SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4 FROM withdrawal WHERE account = ?1"
-    )
-    db.execute(insert, (withdrawal.account, request_id, withdrawal.amount, journal))
+    record.db.executemany(settle, [(withdrawal.account, settled) for settled in withdrawal.settled])
+    query = "SELECT coalesce(max(number), 0) + 1 FROM withdrawal WHERE account = ?"
+    (number,) = record.db.execute(query, (withdrawal.account,)).fetchone()
+    record.insert("withdrawal", (withdrawal.account, number, request_id, withdrawal.amount, record.journal))
 
 
-def _redeem(db: sqlite3.Connection, redemption: Redemption, journal: int) -> None:
-    db.execute("INSERT INTO redemption VALUES (?, ?, ?)", (journal, redemption.account, redemption.amount))
+def _redeem(record: Record, redemption: Redemption) -> None:
+    db, journal = record.db, record.journal
+    record.insert("redemption", (journal, redemption.account, redemption.amount))
     query = (
         "SELECT coalesce((SELECT sum(amount) FROM redemption WHERE account = ?1), 0) "
         "> coalesce((SELECT sum(amount) FROM withdrawal WHERE account = ?1), 0)"
@@ -173,10 +172,10 @@ def _left_before(db: sqlite3.Connection, redemption: Redemption, journal: int) -
     return int(most - had)
 
 
-def _queue(db: sqlite3.Connection, payout: PayoutOrder, journal: int) -> None:
-    row = (payout.account, payout.amount, payout.commission, journal)
-    db.execute("INSERT INTO payout (account, amount, commission, journal) VALUES (?, ?, ?, ?)", row)
-    if not db.execute("SELECT 1 FROM destination WHERE account = ?", (payout.account,)).fetchone():
+def _queue(record: Record, payout: PayoutOrder) -> None:
+    (number,) = record.db.execute("SELECT coalesce(max(number), 0) + 1 FROM payout").fetchone()
+    record.insert("payout", (number, payout.account, payout.amount, payout.commission, record.journal))
+    if not record.db.execute("SELECT 1 FROM destination WHERE account = ?", (payout.account,)).fetchone():
         raise _Refused(Refusal.NO_DESTINATION)
 
 

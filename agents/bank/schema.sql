@@ -22,6 +22,12 @@ CREATE TABLE journal (
     at INTEGER NOT NULL
 ) STRICT;
 
+-- A hash over all that a posting wrote, chained to the one before: what is changed, lost or added later breaks it.
+CREATE TABLE seal (
+    journal INTEGER PRIMARY KEY REFERENCES journal,
+    digest BLOB NOT NULL CHECK (length(digest) = 32)
+) STRICT;
+
 CREATE TABLE entry (
     ledger TEXT NOT NULL,
     journal INTEGER NOT NULL REFERENCES journal,

@@ -18,13 +18,14 @@ from protocol.messages import Status
 from ..address import BankAddress
 from ..home import HomeError, locked
 from ..trace import point
-from ..world import Clock
+from ..world import Clock, SystemEntropy
 from .agent import BankAgent
 from .home import address_of, keys_of, settings_of
 from .signer import SoftwareSigner
 from .sqlite import SqliteBooks
 from .store import Books, BooksUnavailable
 from .totals import count, sign_totals
+from .witness import check_file, check_history
 
 _log = logging.getLogger("ecash.bank")
 LOOK_MS: Final = 1_000
@@ -49,11 +50,16 @@ async def open_books(home: Path, clock: Clock) -> AsyncIterator[SqliteBooks]:
         yield books
 
 
-async def serve(home: Path, clock: Clock) -> None:
+async def serve(home: Path, clock: Clock, *, despite_loss: bool = False) -> None:
     """Run the bank of this home until cancelled.
 
+    Args:
+        home: the bank's.
+        clock: the bank's time.
+        despite_loss: go on, too, if the books are behind what the bank has announced.
+
     Raises:
-        HomeError: if this is no bank's home, or another process runs it.
+        HomeError: if this is no bank's home, another process runs it, or its books are damaged or have lost something.
         NotAuthorized: if the broker refuses the log-in.
     """
     settings = settings_of(home)
@@ -62,12 +68,15 @@ async def serve(home: Path, clock: Clock) -> None:
     will = Outgoing(topics.status(settings.name), Status(open=False, lanes=0).encode(), retain=True)
     with locked(home):
         async with open_books(home, clock) as books:
+            await check_file(books)
             announcement = (await announcements_in(home, books))[-1]
             keyset, keys = read_keyset(announcement), keys_of(home)  # in this order: keys are written before a keyset
             signer = SoftwareSigner(keys.denominations)
-            agent = BankAgent(keyset, announcement, keys, books, signer, clock)
+            agent = BankAgent(keyset, announcement, keys, books, signer, clock, settings.bounds())
             try:
                 async with MqttLink(broker, client_id, persistent=True, will=will, patience_s=math.inf) as link:
+                    aside = MqttLink(broker.anonymous, SystemEntropy().bytes(16).hex(), persistent=False)
+                    await check_history(books, keyset, keys.identity, clock, link, aside, despite_loss=despite_loss)
                     await _run(
                         agent.run(link),
                         _tell(agent, address_of(settings, keys.identity)),

@@ -5,6 +5,7 @@ from typing import Final
 
 from protocol.bank.desk import Account
 
+from .damage import damage
 from .facts import (
     AnswerRow,
     EntryRow,
@@ -14,11 +15,13 @@ from .facts import (
     JournalRow,
     PaymentRow,
     RedemptionRow,
+    SealRow,
     Snapshot,
     SpentRow,
     TransferRow,
     WithdrawalRow,
 )
+from .seal import hashes_of_rows
 
 ACCOUNT: Final = "SELECT number, kind, name, title, currency, coalesce(key, x''), generation FROM account"
 _TRANSFERS: Final = """
@@ -36,8 +39,11 @@ def read_snapshot(db: sqlite3.Connection) -> Snapshot:
     """Return all facts. Call it in a transaction, so that they are of one moment."""
     select = db.execute
     return Snapshot(
+        damage=damage(db),
         accounts=tuple(Account(*row) for row in select(f"{ACCOUNT} ORDER BY number")),
         journal=tuple(map(JournalRow._make, select("SELECT id, kind, request_id, at FROM journal ORDER BY id"))),
+        seals=tuple(map(SealRow._make, select("SELECT journal, digest FROM seal"))),
+        rows=hashes_of_rows(db),
         entries=tuple(map(EntryRow._make, select("SELECT journal, ledger, amount FROM entry"))),
         folded=tuple(map(FoldedRow._make, select("SELECT ledger, through, amount FROM balance"))),
         issued=tuple(map(IssuedRow._make, select("SELECT denomination, blinded_hash, journal FROM issued"))),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -22,9 +21,10 @@ from protocol.errors import OurError
 
 from ..database import connect
 from . import lookup, overview, payouts
+from .damage import SCHEMA, damage
 from .facts import Snapshot
 from .group_commit import GroupWriter
-from .journal import FOLD_AFTER, add_entries, add_journal, fold, sum_entries
+from .journal import FOLD_AFTER, Record, fold, sum_entries
 from .posting import post
 from .snapshot import ACCOUNT, read_snapshot
 from .store import (
@@ -44,8 +44,7 @@ from .store import (
     StoredRow,
 )
 
-SCHEMA: Final = files(__package__).joinpath("schema.sql").read_text()
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 MAX_AMOUNT: Final = 2**53 - 1
 
 _T = TypeVar("_T")
@@ -95,7 +94,7 @@ class SqliteBooks:
             # Savepoints copy each page before they change it; in memory that costs a deposit a quarter less.
             connection.execute("PRAGMA temp_store = MEMORY")
             return connection
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: SQLite quotes a damaged schema
             raise BooksUnavailable(f"{self._path}: {error}") from error
 
     async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -268,9 +267,10 @@ class SqliteBooks:
             row = db.execute("SELECT currency FROM account WHERE number = ?", (account,)).fetchone()
             if not row:
                 raise NoSuchAccount(f"there is no account {account}")
-            journal = add_journal(db, FUNDING, None, now)
-            add_entries(db, journal, funding_entries(account, row[0], amount))
-            db.execute("INSERT INTO funding VALUES (?, ?, ?, ?)", (reference, account, amount, journal))
+            record = Record(db, FUNDING, None, now)
+            record.enter(funding_entries(account, row[0], amount))
+            record.insert("funding", (reference, account, amount, record.journal))
+            record.seal()
             return True
 
         return await self._write(book)
@@ -292,6 +292,10 @@ class SqliteBooks:
         """See `Books.snapshot`."""
         return await self._read_aside(read_snapshot)
 
+    async def damage(self) -> tuple[str, ...]:
+        """Return what SQLite finds wrong with the structure of the file, in sentences; nothing if it is sound."""
+        return await self._read_aside(partial(damage, quick=True))
+
 
 def _at_one_moment(db: sqlite3.Connection, query: Callable[[sqlite3.Connection], _T]) -> _T:
     try:
@@ -300,5 +304,5 @@ def _at_one_moment(db: sqlite3.Connection, query: Callable[[sqlite3.Connection],
             return query(db)
         finally:
             db.execute("ROLLBACK")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise BooksUnavailable(str(error)) from error

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from agents.bank.audit import Report, audit
+from agents.bank.seal import UNSEALED, hashes_of_rows, seal_of
 from agents.bank.sqlite import SqliteBooks
 from agents.bank.store import Books
 from protocol.bank.ledger import Claim, Spending, coins_ledger
@@ -87,11 +88,28 @@ async def do_business(books: Books) -> None:
 
 
 async def audited(path: Path, *statements: str, sample: int = 0, seed: int = 0) -> Report:
-    """Change the database behind the bank's back, and audit it."""
+    """Change the database behind the bank's back, by somebody who can renew its seals, and audit it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA foreign_keys = OFF")
-        db.execute("PRAGMA ignore_check_constraints = ON")
+        unguard(db)
         for statement in statements:
             assert db.execute(statement).rowcount > 0
+        if statements:
+            reseal(db)
     async with SqliteBooks(path, ManualClock()) as books:
         return audit(await books.snapshot(), DENOMINATIONS, identity=public_key(IDENTITY), sample=sample, seed=seed)
+
+
+def unguard(db: sqlite3.Connection) -> None:
+    """Let the database take whatever it is told."""
+    db.execute("PRAGMA foreign_keys = OFF")
+    db.execute("PRAGMA ignore_check_constraints = ON")
+
+
+def reseal(db: sqlite3.Connection) -> None:
+    """Seal all postings anew, as they stand."""
+    before, seals = UNSEALED, []
+    for journal, rows in sorted(hashes_of_rows(db).items()):
+        before = seal_of(before, rows)
+        seals.append((journal, before))
+    db.execute("DELETE FROM seal")
+    db.executemany("INSERT INTO seal VALUES (?, ?)", seals)

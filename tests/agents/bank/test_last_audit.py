@@ -32,7 +32,7 @@ def test_the_command_keeps_what_it_has_found(home: Path) -> None:
     later = last_audit(home)
     assert later is not None
     assert later.at >= kept.at
-    assert (later.ok, later.faults) == (False, 1)
+    assert (later.ok, later.faults) == (False, 2)
     written = json.loads((home / "last-audit.json").read_text())
     assert written["totals"]["USD"]["cash"] == later.totals["USD"].cash
 

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.bank.audit import audit
+from agents.bank.damage import SCHEMA
 from agents.bank.overview import MOST_STEPS, business, outstanding_over_time, sheets
-from agents.bank.sqlite import SCHEMA, SqliteBooks
+from agents.bank.sqlite import SqliteBooks
 from tests.conformance.bookkeeping import DENOMINATIONS, ManualClock, h
 
 OLD_EIGHT, EIGHT, TWO, FOREIGN, UNKNOWN = (h(name) for name in ("old eight", "eight", "two", "yen", "unknown"))

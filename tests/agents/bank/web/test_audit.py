@@ -56,9 +56,9 @@ async def test_faults_are_listed(trade: Operator) -> None:
     trade.auditor.start()
     await trade.auditor.finished()
     page = await trade.see("/audit")
-    assert "The books do not balance: 1 fault was found." in page
+    assert "The books do not balance: 2 faults were found." in page
     assert f"funding '<b>': 101 for account {trade.town.shop_number}, but journal" in page
-    assert "Its result 1 fault " in await trade.see("/")
+    assert "Its result 2 faults " in await trade.see("/")
 
 
 async def test_there_is_one_audit_at_a_time(trade: Operator) -> None:
