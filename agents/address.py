@@ -1,4 +1,7 @@
-"""Where a bank is and who it is: `ecash://bank@host:port#fingerprint`, or `ecash+tls://…` behind TLS."""
+"""Where a bank is and who it is: `ecash://bank@host:port#fingerprint`.
+
+With TLS it begins with `ecash+tls`, over websockets with `ecash+ws`, over both with `ecash+wss`.
+"""
 
 import re
 from typing import Final, NamedTuple, Self
@@ -7,8 +10,10 @@ from broker.address import BrokerUrl
 from protocol.topics import check_name
 
 _FORM: Final = re.compile(
-    r"ecash(?P<tls>\+tls)?://(?P<bank>[a-z0-9-]{1,32})@(?P<broker>[^#@]+)#(?P<fingerprint>[0-9a-f]{64})"
+    r"ecash(?P<way>\+tls|\+ws|\+wss)?://(?P<bank>[a-z0-9-]{1,32})@(?P<broker>[^#@?]+)#(?P<fingerprint>[0-9a-f]{64})"
 )
+_SCHEMES: Final = {None: "mqtt", "+tls": "mqtts", "+ws": "ws", "+wss": "wss"}
+_WAYS: Final = {scheme: way or "" for way, scheme in _SCHEMES.items()}
 
 
 class BankAddress(NamedTuple):
@@ -32,9 +37,9 @@ class BankAddress(NamedTuple):
         if found is None:
             raise ValueError(f"{text!r} is no bank's address; one looks like ecash://bank@host:1883#<64 hex digits>")
         check_name(found["bank"])
-        scheme = "mqtts" if found["tls"] else "mqtt"
-        return cls(found["bank"], BrokerUrl.parse(f"{scheme}://{found['broker']}"), found["fingerprint"])
+        broker = BrokerUrl.parse(f"{_SCHEMES[found['way']]}://{found['broker']}")
+        return cls(found["bank"], broker, found["fingerprint"])
 
     def __str__(self) -> str:
         scheme, host = self.broker.public.split("://")
-        return f"ecash{'+tls' if scheme == 'mqtts' else ''}://{self.bank}@{host}#{self.fingerprint}"
+        return f"ecash{_WAYS[scheme]}://{self.bank}@{host}#{self.fingerprint}"

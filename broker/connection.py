@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from .address import BrokerUrl
+from .address import WEBSOCKET_PATH, BrokerUrl
 from .port import MAX_PAYLOAD, Incoming, LinkDown, LinkError, NotAuthorized, NotDelivered, Outgoing, TooLarge
+from .tls import client_context, no_connection
 
 WINDOW: Final = 64
 """Receive Maximum: how many unacknowledged messages the broker may have under way to us."""
@@ -35,6 +35,7 @@ TIMEOUT_S: Final = 10.0
 FAREWELL_S: Final = 1.0
 KEEPALIVE_S: Final = 30
 
+_ANNOUNCEMENT: Final = "ecash/v1/<owner>/<what>"
 _NO_SUBSCRIBER: Final = 0x10
 _FORBIDDEN: Final = frozenset({0x86, 0x87, 0x8A, 0x8C, 0x90})
 _NODELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -89,11 +90,14 @@ class Connection(aiomqtt.Client):
             clean_start=not persistent,
             max_inflight_messages=0xFFFF,  # an answer that paho held back would leave after the acknowledgement
             properties=connect,
-            tls_context=ssl.create_default_context() if url.tls else None,
+            transport="websockets" if url.websocket else "tcp",
+            websocket_path=WEBSOCKET_PATH if url.websocket else None,
+            tls_context=client_context(url) if url.tls else None,
             socket_options=[_NODELAY],
             logger=log,
         )
         self._client.manual_ack_set(on=True)
+        self._url = url
         self._arrived = arrived
         self._order: deque[Ticket] = deque()
         self._unconfirmed: dict[int, asyncio.Future[None]] = {}
@@ -111,6 +115,7 @@ class Connection(aiomqtt.Client):
 
         Raises:
             NotAuthorized: the broker refuses the log-in.
+            NotTrusted: the broker does not prove who it is.
             LinkDown: no broker there, or it closed the connection, or did not answer in time.
         """
         opening = asyncio.ensure_future(self.__aenter__())
@@ -128,7 +133,7 @@ class Connection(aiomqtt.Client):
             raise
         except aiomqtt.MqttError as error:
             self._drop()
-            raise _refused(error) from error
+            raise _refused(self._url, error) from error
         self._disconnected.add_done_callback(self._on_lost)
         if not self._client.is_connected():
             self._drop()
@@ -144,15 +149,18 @@ class Connection(aiomqtt.Client):
         finally:
             self._drop()
 
+    def abandon(self) -> None:
+        """Hang up; the broker publishes the will."""
+        self._drop()
+
     async def wait_lost(self) -> None:
         """Return when the connection is lost."""
         await self._lost.wait()
 
     async def grant(self, filters: tuple[str, ...]) -> None:
         """Subscribe with QoS 1; raises as `Link.subscribe`."""
-        options = SubscribeOptions(qos=1)
         try:
-            codes = await self.subscribe([(name, options) for name in filters])
+            codes = await self.subscribe([(name, _options(name)) for name in filters])
         except aiomqtt.MqttError as error:
             raise LinkDown(f"no subscription: {error}") from error
         for name, code in zip(filters, codes, strict=True):
@@ -268,6 +276,14 @@ def check_size(message: Outgoing) -> None:
         raise TooLarge(f"{len(message.payload)} bytes; the most is {MAX_PAYLOAD}")
 
 
+def _options(name: str) -> SubscribeOptions:
+    # Announcements have four levels. What has more is for one receiver and never retained by an honest sender, so
+    # brokers are asked not to send what a poisoner has had them keep.
+    one_receiver = name.count("/") > _ANNOUNCEMENT.count("/")
+    never, at_once = SubscribeOptions.RETAIN_DO_NOT_SEND, SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+    return SubscribeOptions(qos=1, retainHandling=never if one_receiver else at_once)
+
+
 def _properties(message: Outgoing) -> Properties | None:
     if message.correlation is None and message.expiry_s is None:
         return None
@@ -279,11 +295,11 @@ def _properties(message: Outgoing) -> Properties | None:
     return properties
 
 
-def _refused(error: aiomqtt.MqttError) -> LinkError:
+def _refused(url: BrokerUrl, error: aiomqtt.MqttError) -> LinkError:
     code = error.rc if isinstance(error, aiomqtt.MqttCodeError) else None
     if isinstance(code, ReasonCode) and code.value in _FORBIDDEN:
         return NotAuthorized(f"the broker refuses the log-in: {code}")
-    return LinkDown(f"no connection: {error}")
+    return no_connection(url, error, error.__context__)
 
 
 def _refusal_to_publish(code: ReasonCode) -> LinkError | None:

@@ -1,7 +1,6 @@
 """Debian's mosquitto, run with the `mosquitto.conf` and `mosquitto.acl` of this project in a folder of its own."""
 
 import contextlib
-import getpass
 import os
 import secrets
 import shutil
@@ -16,11 +15,11 @@ from protocol.topics import check_name
 
 from .address import BrokerUrl
 from .child import running, wait_for
+from .configuration import CONFIGURATION, PASSWORDS, PID, RIGHTS, Plan, render, shipped
 
 OBSERVER: Final = "observer"
 """The log-in that may hear everything and say nothing."""
 
-_HERE: Final = Path(__file__).parent
 _PATH: Final = os.pathsep.join((os.defpath, "/usr/sbin", "/usr/local/sbin"))
 
 
@@ -60,36 +59,12 @@ def find(program: str) -> str:
     return path
 
 
-def render(port: int, home: Path) -> str:
-    """The project's `mosquitto.conf`, with port, user and paths set for a folder.
-
-    Raises:
-        ValueError: the file lacks one of the lines that are to be set.
-    """
-    values = {
-        "user": getpass.getuser(),
-        "pid_file": str(home / "mosquitto.pid"),
-        "log_dest": "stderr",
-        "persistence_location": f"{home}/",
-        "listener": f"{port} 127.0.0.1",
-        "password_file": str(home / "passwords"),
-        "acl_file": str(home / "mosquitto.acl"),
-    }
-    lines = []
-    for line in _shipped("mosquitto.conf").splitlines():
-        option = line.partition(" ")[0]
-        lines.append(f"{option} {values.pop(option)}" if option in values else line)
-    if values:
-        raise ValueError(f"mosquitto.conf lacks {sorted(values)}")
-    return "\n".join(lines) + "\n"
-
-
 @contextlib.contextmanager
-def mosquitto_broker(port: int, home: Path) -> Iterator[Mosquitto]:
+def mosquitto_broker(plan: Plan | int, home: Path) -> Iterator[Mosquitto]:
     """Run mosquitto as a child process while the context is open. Its folder outlives it, with what it keeps.
 
     Args:
-        port: of 127.0.0.1.
+        plan: what it is to do; or only a port of 127.0.0.1, without TLS and websockets.
         home: a folder for it; made if it is not there.
 
     Raises:
@@ -98,23 +73,34 @@ def mosquitto_broker(port: int, home: Path) -> Iterator[Mosquitto]:
     """
     program = find("mosquitto")
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "mosquitto.conf").write_text(render(port, home))
-    _private(home / "mosquitto.acl").write_text(_shipped("mosquitto.acl"))
-    _private(home / "passwords")
-    command = [program, "-c", str(home / "mosquitto.conf")]
-    with running(command, port, home / "mosquitto.log") as process:
-        yield Mosquitto(BrokerUrl("127.0.0.1", port), home, process)
+    plan = Plan(port=plan) if isinstance(plan, int) else plan
+    configure(plan, home)
+    command = [program, "-c", str(home / CONFIGURATION)]
+    with running(command, plan.port, home / "mosquitto.log") as process:
+        yield Mosquitto(BrokerUrl("127.0.0.1", plan.port), home, process)
 
 
-def run_forever(port: int, home: Path, ready: Callable[[], None]) -> int:
+def configure(plan: Plan, home: Path) -> None:
+    """Write configuration and rights into a folder, which is made if it is not there; log-ins are kept.
+
+    Raises:
+        ValueError: as `render`.
+    """
+    text = render(plan, home.resolve())
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (home / CONFIGURATION).write_text(text)
+    _private(home / RIGHTS).write_text(shipped(RIGHTS))
+    _private(home / PASSWORDS)
+
+
+def run_forever(plan: Plan, home: Path, ready: Callable[[], None]) -> int:
     """Run mosquitto until it ends, or SIGTERM or Ctrl-C comes; see `wait_for`."""
-    return wait_for(_process(port, home), ready)
+    return wait_for(_process(plan, home), ready)
 
 
 @contextlib.contextmanager
-def _process(port: int, home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with mosquitto_broker(port, home) as broker:
+def _process(plan: Plan, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with mosquitto_broker(plan, home) as broker:
         yield broker.process
 
 
@@ -127,20 +113,24 @@ def add_password(home: Path, name: str) -> str:
         PeerError: MALFORMED, nobody may be called so.
         NotInstalled: there is no mosquitto_passwd here.
     """
-    if name != OBSERVER:
-        check_name(name)
+    check_log_in(name)
     password = secrets.token_urlsafe(24)
-    passwords = _private(home / "passwords")
+    passwords = _private(home / PASSWORDS)
     subprocess.run([find("mosquitto_passwd"), "-b", str(passwords), name, password], check=True, capture_output=True)
-    with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-        os.kill(int((home / "mosquitto.pid").read_text()), signal.SIGHUP)
+    reload(home)
     return password
 
 
-def _shipped(name: str) -> str:
-    """A file of the project: at the root of the source tree, or installed beside this module."""
-    installed = _HERE / name
-    return (installed if installed.exists() else _HERE.parent / name).read_text()
+def check_log_in(name: str) -> None:
+    """Raise `PeerError` (MALFORMED) unless this is the observer, or a bank or merchant may be called so."""
+    if name != OBSERVER:
+        check_name(name)
+
+
+def reload(home: Path) -> None:
+    """Have the broker of this folder, if it runs, read log-ins, rights and certificates again, but not listeners."""
+    with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+        os.kill(int((home / PID).read_text()), signal.SIGHUP)
 
 
 def _private(path: Path) -> Path:

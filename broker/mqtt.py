@@ -14,7 +14,7 @@ from protocol.topics import check_client
 
 from .address import BrokerUrl
 from .connection import FAREWELL_S, Connection, Ticket, check_size
-from .port import Counters, Handler, LinkDown, LinkError, NotAuthorized, Outgoing
+from .port import Counters, Handler, LinkDown, LinkError, NotAuthorized, NotTrusted, Outgoing
 
 OWN_WINDOW: Final = 32
 """How many publications beside the answers may be under way at once."""
@@ -198,7 +198,7 @@ class MqttLink:
             try:
                 await self._live()
                 self._trouble = "the connection was lost"
-            except NotAuthorized as error:
+            except (NotAuthorized, NotTrusted) as error:
                 if not self._counters.connects:
                     raise
                 self._trouble = str(error)
@@ -232,9 +232,13 @@ class MqttLink:
             self._up.set()
             await connection.wait_lost()
         finally:
+            begun = not self._up.is_set()
             self._up.clear()
             self._connection = None
-            await connection.close()
+            if begun and self._will is not None:
+                connection.abandon()  # else what was announced already would stand: `__aexit__` says no farewell now
+            else:
+                await connection.close()
 
     async def _stop(self) -> None:
         if self._runner is None:

@@ -10,7 +10,7 @@ from typing import Final
 from rich.markup import escape
 
 from protocol.errors import PeerError
-from protocol.topics import ROOT, Announcement, BankRequest, MerchantRequest, Reply, parse
+from protocol.topics import ROOT, Announcement, BankRequest, Inbox, MerchantRequest, Reply, parse
 
 from .address import BrokerUrl
 from .mqtt import MqttLink
@@ -93,6 +93,8 @@ class Observer:
                         took_s, kind = at - asked.at, f"answer {asked.kind}"
                 case Announcement(owner, what):
                     sender, receiver, kind = owner, "all", what
+                case Inbox(client, giver):
+                    sender, receiver, kind = giver, client, "inbox"
         note = self._describe(kind, payload) if self._describe and kind != "?" else ""
         return Sighting(at, sender, receiver, kind, len(payload), took_s, repeated, topic, note)
 

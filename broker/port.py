@@ -38,6 +38,10 @@ class NotAuthorized(LinkError):
     """The broker refused the log-in, the publication or the subscription (MQTT 5: 0x86, 0x87, 0x90 …)."""
 
 
+class NotTrusted(LinkError):
+    """The broker does not prove that it is the one we mean: its TLS certificate is another's, expired, or unknown."""
+
+
 class TooLarge(LinkError):
     """The payload is larger than `MAX_PAYLOAD`; nothing was sent."""
 
@@ -138,6 +142,7 @@ class Link(Protocol):
 
         Raises:
             NotAuthorized: the broker refuses the log-in.
+            NotTrusted: the broker does not prove who it is, or a certificate's file cannot be used.
             LinkDown: no connection within the link's patience.
         """
         ...

@@ -20,6 +20,7 @@ from protocol.keyset import VERSION, Denomination, Keyset, Limits, SignedKeyset,
 from protocol.signatures import public_key
 
 from ..address import BankAddress
+from ..admission import AdmissionSettings
 from ..home import load_settings, make, save_settings, write_secret
 from ..trace import point
 from ..world import Clock, Entropy
@@ -29,8 +30,11 @@ DAY_MS: Final = 86_400_000
 DEFAULT_LARGEST: Final = 14
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Settings(AdmissionSettings, frozen=True, forbid_unknown_fields=True):
     """What `bank.toml` holds. `presence` ends the bank's client id at the broker; nobody should guess it.
+
+    `broker` is how the bank itself gets there, with its log-in. Customers are told `public_broker`, if that is another
+    listener.
 
     The `ach_…` are what the operator has agreed with the bank that sends payouts (`ach.Originator`), or empty.
     """
@@ -57,6 +61,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ach_company_name: str = ""
     ach_company_id: str = ""
     ach_odfi: str = ""
+    public_broker: str = ""
+
+    @property
+    def customers_broker(self) -> BrokerUrl:
+        """Where everybody reaches the bank, without a log-in."""
+        return BrokerUrl.parse(self.public_broker or self.broker).anonymous
 
 
 class BankKeys(msgspec.Struct, frozen=True):
@@ -190,8 +200,7 @@ def _secrets_in(folder: Path) -> Iterable[tuple[bytes, bytes]]:
 
 def address_of(settings: Settings, identity_seed: bytes) -> BankAddress:
     """Return the address that the bank gives to its customers."""
-    broker = BrokerUrl.parse(settings.broker)
-    return BankAddress(settings.name, broker, fingerprint(public_key(identity_seed)))
+    return BankAddress(settings.name, settings.customers_broker, fingerprint(public_key(identity_seed)))
 
 
 def sign_keyset(identity_seed: bytes, keyset: Keyset) -> bytes:

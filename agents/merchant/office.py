@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from broker.address import BrokerUrl
@@ -24,7 +25,7 @@ from protocol.refusals import TABLE, Advice
 
 from ..home import HomeError
 from ..keysets import accept
-from ..requester import NobodyAnswers, Requester, asking
+from ..requester import Later, NobodyAnswers, Requester, asking, later, pause_ms
 from ..trace import point
 from . import banks
 from .desk import Desk
@@ -66,7 +67,9 @@ class Office:
 
     @asynccontextmanager
     async def _visit(self, bank: str) -> AsyncIterator[tuple[Requester, KeyRing]]:
-        broker = BrokerUrl.parse(BrokerUrl.parse(self._desk.settings.broker).public)
+        own = BrokerUrl.parse(self._desk.settings.broker)
+        # Where certificates log in, nobody is anonymous.
+        broker = replace(self._addresses[bank].broker, ca=own.ca) if own.cert else own.anonymous
         async with asking(self._link(broker, self._desk.entropy.bytes(16).hex())) as requester:
             announced = await requester.retained(topics.keys(bank), banks.PATIENCE_S)
             known = await banks.known_keyset(self._desk.store, bank)  # to be replaced by the shop alone
@@ -97,6 +100,7 @@ class Office:
                     Send(bank, PAYOUT, request_id, envelope, attempt), ring.keyset.limits.lanes
                 ),
                 (backoff(attempt, self._desk.entropy.jitter()) for attempt in range(5)),
+                lambda sealed: pause_ms(self._desk.open(ring, request_id, envelope, sealed), self._desk.entropy),
             )
             if sealed is None:
                 raise NobodyAnswers(f"bank {bank} does not answer: is it running?")
@@ -195,6 +199,7 @@ class Office:
         self, state: machine.Requested, ring: KeyRing, inbox: "asyncio.Queue[bytes]", wake_at: int
     ) -> machine.PayoutEvent | None:
         """Return what the bank decides, or None when it is time to ask again."""
+        asked_to_wait = False
         while True:
             arrival = asyncio.create_task(inbox.get())
             timer = asyncio.create_task(self._desk.clock.sleep_until(wake_at))
@@ -209,16 +214,19 @@ class Office:
             finally:
                 arrival.cancel()
                 timer.cancel()
-            if event is not None:
+            if isinstance(event, Later):
+                wake_at, asked_to_wait = wake_at if asked_to_wait else max(wake_at, event.at), True
+            elif event is not None:
                 return event
 
-    def _read(self, state: machine.Requested, ring: KeyRing, sealed: bytes) -> machine.PayoutEvent | None:
+    def _read(self, state: machine.Requested, ring: KeyRing, sealed: bytes) -> machine.PayoutEvent | Later | None:
         answer = self._desk.open(ring, state.request_id, state.envelope, sealed)
         try:
             return machine.PayoutQueued(PayoutAnswer.decode(answer.check()).balance)
         except PeerError as error:
-            retry = TABLE[error.refusal].advice is Advice.RETRY
-            return None if retry else machine.RefusalArrived(error.refusal, error.detail)
+            if TABLE[error.refusal].advice is Advice.RETRY:
+                return later(answer, self._desk.clock, self._desk.entropy)
+            return machine.RefusalArrived(error.refusal, error.detail)
 
 
 def _all_of(balance: int, ring: KeyRing) -> int:

@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.address import BrokerUrl
 
 TEXT = st.text("az09:/@%[]#? é\n", max_size=12)
+FILES = st.text("az09.:/@%[]#?&=+ é", max_size=12).map(lambda text: Path("/", text))
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,14 @@ TEXT = st.text("az09:/@%[]#? é\n", max_size=12)
         ("mqtt://[::1]:2883", BrokerUrl("::1", 2883)),
         ("mqtt://bank@host", BrokerUrl("host", 1883, "bank")),
         ("mqtt://bank:p%40ss@host:1", BrokerUrl("host", 1, "bank", "p@ss")),
+        ("ws://host", BrokerUrl("host", 8083, websocket=True)),
+        ("ws://host/mqtt", BrokerUrl("host", 8083, websocket=True)),
+        ("wss://host:443", BrokerUrl("host", 443, tls=True, websocket=True)),
+        ("mqtts://host?ca=/ca.crt", BrokerUrl("host", 8883, tls=True, ca=Path("/ca.crt"))),
+        (
+            "mqtts://host:8884?ca=/a%20b/c+d&cert=/bank.pem",
+            BrokerUrl("host", 8884, tls=True, ca=Path("/a b/c+d"), cert=Path("/bank.pem")),
+        ),
     ],
 )
 def test_addresses_are_read(text: str, url: BrokerUrl) -> None:
@@ -41,6 +52,17 @@ def test_addresses_are_read(text: str, url: BrokerUrl) -> None:
         "mqtt://:secret@host",
         "mqtt://ho st",
         "mqtt://[::1",
+        "mqtt://host/mqtt",
+        "ws://host/other",
+        "mqtt://host?ca=/ca.crt",
+        "ws://host?ca=/ca.crt",
+        "mqtts://host?ca=",
+        "mqtts://host?ca=ca.crt",
+        "mqtts://host?ca=/a&ca=/b",
+        "mqtts://host?key=/key",
+        "mqtts://host?ca=/a&cert=/b&ca=/c",
+        "mqtts://host?ca=/a%0ab",
+        "mqtts://host?%63a",
     ],
 )
 def test_what_is_no_address_is_refused_with_what_is_one(text: str) -> None:
@@ -60,11 +82,26 @@ def test_an_error_does_not_repeat_the_password() -> None:
     user=TEXT.filter(bool),
     password=st.none() | TEXT,
     tls=st.booleans(),
+    websocket=st.booleans(),
+    ca=st.none() | FILES,
+    cert=st.none() | FILES,
 )
-def test_what_is_printed_is_read_again(host: str, port: int, user: str, password: str | None, tls: bool) -> None:
-    url = BrokerUrl(host, port, user, password, tls)
+@settings(deadline=None)
+def test_what_is_printed_is_read_again(
+    host: str,
+    port: int,
+    user: str,
+    password: str | None,
+    tls: bool,
+    websocket: bool,
+    ca: Path | None,
+    cert: Path | None,
+) -> None:
+    ca, cert = ca if tls else None, cert if tls else None
+    url = BrokerUrl(host, port, user, password, tls, websocket, ca, cert)
     assert BrokerUrl.parse(str(url)) == url
-    assert BrokerUrl.parse(url.public) == BrokerUrl(host, port, tls=tls)
+    assert BrokerUrl.parse(url.public) == BrokerUrl(host, port, tls=tls, websocket=websocket)
+    assert BrokerUrl.parse(str(url.anonymous)) == BrokerUrl(host, port, tls=tls, websocket=websocket, ca=ca)
 
 
 def test_the_password_is_not_in_what_may_be_shown() -> None:

@@ -10,8 +10,9 @@ import pytest
 from broker import child
 from broker.address import BrokerUrl
 from broker.child import BrokerFailed, accepts, running
+from broker.configuration import Plan, render
 from broker.embedded import embedded_broker
-from broker.mosquitto import Mosquitto, NotInstalled, add_password, find, mosquitto_broker, render
+from broker.mosquitto import Mosquitto, NotInstalled, add_password, find, mosquitto_broker
 from broker.mqtt import MqttLink
 from broker.port import NotAuthorized
 from protocol.errors import PeerError
@@ -66,7 +67,7 @@ def test_what_to_install_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_the_configuration_of_the_project_is_set_for_a_folder(tmp_path: Path) -> None:
-    lines = render(4711, tmp_path).splitlines()
+    lines = render(Plan(port=4711), tmp_path).splitlines()
     assert "listener 4711 127.0.0.1" in lines
     assert f"persistence_location {tmp_path}/" in lines
     assert f"acl_file {tmp_path / 'mosquitto.acl'}" in lines

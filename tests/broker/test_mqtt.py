@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.address import BrokerUrl
+from broker.connection import Connection
 from broker.mqtt import MqttLink, pause_s
 from broker.port import MAX_PAYLOAD, Link, LinkDown, NotAuthorized, NotDelivered, Outgoing, TooLarge
 from protocol import topics
@@ -179,6 +180,28 @@ async def test_messages_outside_the_window_are_ignored(mosquitto: Rig) -> None:
                 await client.publish(request, b"zero", qos=0)
                 await client.publish(request, b"one", qos=1)
             assert (await bank.arrivals.get()).payload == b"one"
+
+
+@pytest.mark.mosquitto
+async def test_the_will_is_heard_of_who_leaves_while_it_is_still_announcing(
+    mosquitto: Rig, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    topic = topics.status(unique)
+    async with asyncio.timeout(30), contextlib.AsyncExitStack() as wires:
+        asker = Asker(MqttWorld(mosquitto, wires))
+        async with asker.open(topic):
+            will = Outgoing(topic, b"gone", retain=True)
+            link = MqttLink(mosquitto.log_in(unique), f"{unique}-0", persistent=True, will=will)
+            await link.announce(Outgoing(topic, b"here", retain=True))
+            monkeypatch.setattr(Connection, "finish", never)
+            entering = asyncio.create_task(link.__aenter__())
+            assert (await asker.hear()).payload == b"here"
+            entering.cancel()
+            await asyncio.gather(entering, return_exceptions=True)
+            assert (await asker.hear()).payload == b"gone"
 
 
 @given(attempt=st.integers(0, 10_000), draw=st.floats(0, 1, exclude_max=True))

@@ -60,6 +60,11 @@ def test_announcements_are_for_all() -> None:
     assert (sighting.sender, sighting.receiver, sighting.kind) == ("alpha", "all", "keys")
 
 
+def test_what_one_wallet_gives_to_another_is_shown() -> None:
+    sighting = Observer().see(0.0, "ecash/v1/inbox/a/b", b"coins")
+    assert (sighting.sender, sighting.receiver, sighting.kind) == ("b", "a", "inbox")
+
+
 def test_payloads_are_described_by_the_caller_and_only_on_topics_of_ours() -> None:
     observer = Observer(lambda kind, payload: f"{kind} v{payload[0]}")
     assert observer.see(0.0, ASK, b"\x01").note.endswith(" v1")

@@ -1,16 +1,19 @@
 """The guides are run for real, and say what is really printed."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from docs import guides
 from docs.guides import FOLDER, Step, differences, mask, play, steps, written
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.md"))
-_NO_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl (apt install curl)")
+_NEEDS = {"shop": "curl", "broker": "mosquitto"}
+_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 _PLAYS = "test_a_guide_says_what_is_really_printed"
 PAGE = """\
 # A page
@@ -47,7 +50,13 @@ def _scripts(name: str) -> list[str]:
     return [step.script for step in steps((FOLDER / f"{name}.md").read_text())]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=_NO_CURL) if name == "shop" else name for name in NAMES])
+def _param(name: str) -> ParameterSet:
+    program = _NEEDS.get(name, "bash")
+    missing = shutil.which(program, path=_PATH) is None
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"needs {program} (apt install {program})"))
+
+
+@pytest.mark.parametrize("name", [_param(name) for name in NAMES])
 def test_a_guide_says_what_is_really_printed(name: str, played: dict[str, Future[list[str]]]) -> None:
     assert differences((FOLDER / f"{name}.md").read_text(), played[name].result()) == []
 

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-from broker.address import BrokerUrl
 from broker.mqtt import MqttLink
 from broker.port import LinkError
 from protocol import topics
@@ -63,8 +62,7 @@ def is_running(home: Path) -> bool:
 
 def asks_broker(settings: Settings, entropy: Entropy) -> Ask:
     """Return what asks the bank's broker, as a stranger who may hear only what everybody may."""
-    url = BrokerUrl.parse(settings.broker)
-    broker = BrokerUrl(url.host, url.port, tls=url.tls)
+    broker = settings.customers_broker
 
     async def ask() -> str:
         try:

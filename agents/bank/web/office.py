@@ -8,7 +8,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 
-from broker.address import BrokerUrl
 from protocol.keyset import Keyset, fingerprint, read_keyset
 
 from ...address import BankAddress
@@ -77,7 +76,7 @@ class Office(NamedTuple):
     async def address(self) -> BankAddress:
         """Return the bank's address, for its customers."""
         identity = (await self.keysets())[-1].identity
-        return BankAddress(self.settings.name, BrokerUrl.parse(self.settings.broker), fingerprint(identity))
+        return BankAddress(self.settings.name, self.settings.customers_broker, fingerprint(identity))
 
 
 def number_in(request: Request) -> int:
