@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from broker.port import Incoming, Link, LinkError, Outgoing
 from protocol import topics
-from protocol.answer import request_id_of
-from protocol.machine import Send
+from protocol.answer import Answer, request_id_of
+from protocol.errors import PeerError
+from protocol.machine import Send, resume_at
+from protocol.refusals import Refusal
+
+from .world import Clock, Entropy
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +23,23 @@ Take: TypeAlias = Callable[[bytes], Awaitable[Outgoing | None]]
 
 class NobodyAnswers(Exception):
     """What was asked for did not come in time; the text says what was waited for."""
+
+
+class Later(NamedTuple):
+    """Who was asked has too much work now: nothing happened, and the same bytes are welcome again at `at`."""
+
+    at: int
+
+
+def pause_ms(answer: Answer, entropy: Entropy) -> int | None:
+    """Return how long to wait before the same bytes go out again, if the answer is that there is too much work now."""
+    return resume_at(0, answer.retry_after, entropy.jitter()) if answer.refusal == Refusal.OVERLOADED else None
+
+
+def later(answer: Answer, clock: Clock, entropy: Entropy) -> Later | None:
+    """Return when to ask again, if a refusal with the advice to retry says so; None if it does not matter."""
+    pause = pause_ms(answer, entropy)
+    return None if pause is None else Later(clock.now() + pause)
 
 
 class Requester:
@@ -82,7 +103,11 @@ class Requester:
             raise NobodyAnswers(f"nothing is announced on {topic}: is the agent running, at this broker?") from None
 
     async def ask(
-        self, request_id: bytes, send: Callable[[int], Awaitable[None]], waits_ms: Iterable[int]
+        self,
+        request_id: bytes,
+        send: Callable[[int], Awaitable[None]],
+        waits_ms: Iterable[int],
+        pause_of: Callable[[bytes], int | None] = lambda _: None,
     ) -> bytes | None:
         """Send, wait for the answer, send again …; return the sealed answer, or None after the last wait.
 
@@ -90,15 +115,25 @@ class Requester:
             request_id: of the request.
             send: sends it for the attempt-th time, from 0.
             waits_ms: how long to wait after each sending.
+            pause_of: reads how many milliseconds a sealed answer asks to wait before the next sending (see
+                `pause_ms`); None if it is the answer that is waited for. The last one is returned in any case. If it
+                raises `PeerError`, what has come is none, and the true one may follow.
         """
         inbox: asyncio.Queue[bytes] = asyncio.Queue()
         self.expect(request_id, inbox.put)
+        sealed, pause = None, 0
         try:
             for attempt, wait_ms in enumerate(waits_ms):
+                if pause:
+                    await asyncio.sleep(pause / 1000)
+                    pause = 0
                 await send(attempt)
                 with contextlib.suppress(TimeoutError):
-                    return await asyncio.wait_for(inbox.get(), wait_ms / 1000)
-            return None
+                    sealed, asked = await asyncio.wait_for(_hear(inbox, pause_of), wait_ms / 1000)
+                    if asked is None:
+                        return sealed
+                    pause = asked
+            return sealed
         finally:
             self.forget(request_id)
 
@@ -121,6 +156,18 @@ class Requester:
         else:
             topic = topics.merchant_request(request.to, request.kind, client)
         return Outgoing(topic, request.envelope, correlation=request.request_id)
+
+
+async def _hear(
+    inbox: asyncio.Queue[bytes], pause_of: Callable[[bytes], int | None]
+) -> tuple[bytes, int | None]:
+    """Return the first answer that can be read, and the pause that it asks for."""
+    while True:
+        sealed = await inbox.get()
+        try:
+            return sealed, pause_of(sealed)
+        except PeerError as error:
+            _log.warning("an answer was dropped: %s", error)  # forged, or garbled
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,8 @@ from .refusals import Refusal
 from .signatures import Domain, sign, verify
 
 HEADER_BYTES: Final = 17
+MAX_RETRY_AFTER: Final = 30_000
+"""The longest pause in milliseconds that an answer can ask for; half of the longest wait between two sendings."""
 _NONCE: Final = 12
 
 
@@ -62,6 +64,25 @@ class Answer(Message, frozen=True):
             raise PeerError(code, self.detail)
         return self.body
 
+    @property
+    def retry_after(self) -> int:
+        """How many milliseconds the signer wants to pass before the request is sent again.
+
+        0 unless it is `OVERLOADED`, and 0, too, if its body is no `Pause`: who is overloaded need not say for how long.
+        """
+        if self.refusal != Refusal.OVERLOADED:
+            return 0
+        try:
+            return Pause.decode(self.body).retry_after
+        except PeerError:
+            return 0
+
+
+class Pause(Message, frozen=True):
+    """The body of a refusal as `overloaded`: the same bytes are welcome again after so many milliseconds."""
+
+    retry_after: Annotated[int, msgspec.Meta(ge=0, le=MAX_RETRY_AFTER)]
+
 
 class _SignedAnswer(Message, frozen=True):
     answer: bytes
@@ -71,6 +92,12 @@ class _SignedAnswer(Message, frozen=True):
 def refuse(at: int, error: PeerError) -> Answer:
     """Return the answer that tells of `error`."""
     return Answer(at, error.refusal.value, error.detail[:500], b"")
+
+
+def overloaded(at: int, retry_after: int) -> Answer:
+    """Return the answer of who has too much work now; a pause (in ms) outside 0 … `MAX_RETRY_AFTER` is cut to it."""
+    pause = Pause(min(max(retry_after, 0), MAX_RETRY_AFTER))
+    return Answer(at, Refusal.OVERLOADED.value, "try again later", pause.encode())
 
 
 def seal_answer(signer_seed: bytes, answer_key: bytes, request_id: bytes, hashed: bytes, answer: Answer) -> bytes:

@@ -82,3 +82,13 @@ def backoff(attempt: int, jitter: int) -> int:
     """
     longest = min(_LONGEST_WAIT, _FIRST_WAIT << min(attempt, 16))
     return longest // 2 + longest * jitter // 2000
+
+
+def resume_at(now: int, retry_after: int, jitter: int) -> int:
+    """Return when a request may go out again whose receiver asks for a pause of `retry_after` milliseconds.
+
+    Not before it is over, and, by the jitter, up to as much later, lest all that were turned away come back at once.
+    Never later than the longest of `backoff`'s waits: who asks for pauses without end gains no more than by silence.
+    """
+    pause = min(retry_after, _LONGEST_WAIT)
+    return now + min(_LONGEST_WAIT, pause + pause * jitter // 1000)

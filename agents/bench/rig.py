@@ -4,10 +4,12 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import msgspec
 
 from broker import embedded, mosquitto
 from broker.address import BrokerUrl
@@ -31,6 +33,8 @@ SKU: Final = "thing"
 CURRENCY: Final = "USD"
 MOST_DENOMINATIONS: Final = 15
 _FUNDS: Final = 1 << 50
+UNHURRIED: Final = {"request_rate": 10**9, "request_burst": 10**9, "requests_each": 256}
+"""The load comes from one client: what is measured is what the agents can do, not what they grant to one."""
 _CATALOG: Final = '[[item]]\nsku = "{sku}"\ntitle = "A thing"\nprice = "{price} {currency}"\n'
 
 BROKERS: Final = ("embedded", "mosquitto")
@@ -100,16 +104,21 @@ class Rig:
         folder: an empty folder; the bank is made in it.
         broker: where everybody meets.
         denominations: how many there are: coins are worth 1, 2, 4 …
+        admission: the agents' settings about how much they take in.
     """
 
-    def __init__(self, folder: Path, broker: Broker, denominations: int) -> None:
+    def __init__(
+        self, folder: Path, broker: Broker, denominations: int, admission: Mapping[str, int] = UNHURRIED
+    ) -> None:
         self.clock, self.entropy = SystemClock(), SystemEntropy()
         self.broker = broker
         self.bank_home = folder / BANK
         self._folder = folder
+        self._admission = admission
         settings = bank_home.Settings(
             BANK, CURRENCY, str(broker.log_in(BANK)), secrets.token_hex(8), largest_denomination=denominations - 1
         )
+        settings = msgspec.structs.replace(settings, **self._admission)
         self.keyset = bank_home.create(self.bank_home, settings, self.clock, self.entropy)
         self.ring = KeyRing(self.keyset)
         self._identity = bank_home.keys_of(self.bank_home).identity
@@ -149,6 +158,7 @@ class Rig:
         settings = merchant_home.Settings(
             SHOP, [str(self.address)], str(self.broker.log_in(SHOP)), secrets.token_hex(8)
         )
+        settings = msgspec.structs.replace(settings, **self._admission)
         return merchant_home.create(self._folder / SHOP, settings, self.entropy).public
 
     async def open_account(self, kind: str, name: str, key: bytes) -> Account:

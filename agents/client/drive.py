@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from protocol import topics
 from protocol.errors import PeerError
 from protocol.machine import Event, Overdue, Send
 
-from ..requester import Requester
+from ..requester import Later, Requester
 from ..trace import point
 from .machines import MACHINES
 from .store import ExchangeRow
@@ -18,8 +18,10 @@ from .wallet import Bank, Wallet
 
 _log = logging.getLogger("ecash.wallet")
 
-Read = Callable[[bytes], Awaitable[Event | None]]
-"""Turns a sealed answer into the event that it is, or None for one that changes nothing."""
+Read = Callable[[bytes], Awaitable[Event | Later | None]]
+"""Turns a sealed answer into the event that it is, or None for one that changes nothing; `Later` is none for machines.
+
+They wake when they asked to be woken, or when they were asked to come back, if that is later."""
 
 
 class Correspondence(NamedTuple):
@@ -53,10 +55,12 @@ async def drive(
     for request_id in talk.readers:
         talk.requester.expect(request_id, partial(_put, inbox, request_id))
     give_up_at = wallet.clock.now() + patience_ms
+    asked = frozenset[bytes]()
     while row.open and not isinstance(row.state, MACHINES[row.kind].resting):
         for send in sends:
             await _send(talk, send)
-        event = await _next_event(wallet, row, inbox, talk, give_up_at)
+        asked = frozenset(send.request_id for send in sends) or asked
+        event = await _next_event(wallet, row, inbox, talk, asked, give_up_at)
         if event is None:
             return row
         row, sends = await advance(wallet, talk.bank, row, event)
@@ -79,12 +83,17 @@ async def _next_event(
     row: ExchangeRow,
     inbox: asyncio.Queue[tuple[bytes, bytes]],
     talk: Correspondence,
+    asked: Collection[bytes],
     give_up_at: int,
 ) -> Event | None:
-    """Return what happens next: an answer, or the machine's own time; None when patience is over."""
+    """Return what happens next: an answer, or the machine's own time; None when patience is over.
+
+    Who is `asked` now can put the machine's time off, once for each sending.
+    """
+    wake_at, put_off = row.wake_at, False
     while True:
         arrival = asyncio.create_task(inbox.get())
-        timer = asyncio.create_task(wallet.clock.sleep_until(min(row.wake_at, give_up_at)))
+        timer = asyncio.create_task(wallet.clock.sleep_until(min(wake_at, give_up_at)))
         try:
             await asyncio.wait({arrival, timer}, return_when=asyncio.FIRST_COMPLETED)
             if not arrival.done():
@@ -99,5 +108,8 @@ async def _next_event(
         except PeerError as error:
             _log.warning("an answer was dropped: %s", error)  # forged, or garbled; the true one will come
             continue
-        if event is not None:
+        if isinstance(event, Later):
+            if request_id in asked and not put_off:
+                wake_at, put_off = max(wake_at, event.at), True
+        elif event is not None:
             return event

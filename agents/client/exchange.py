@@ -16,7 +16,7 @@ from protocol.refusals import TABLE, Advice, Refusal
 from protocol.wallet import exchange as machine
 from protocol.wallet.outputs import blind_outputs, in_order, unblind_outputs
 
-from ..requester import NobodyAnswers, Requester
+from ..requester import Later, NobodyAnswers, Requester, later
 from .drive import Correspondence, advance, drive
 from .store import ExchangeRow, HeldCoin, Note
 from .stored import fetch, issued, take_in
@@ -126,7 +126,7 @@ def correspondence(wallet: Wallet, bank: Bank, state: State, requester: Requeste
     return Correspondence(requester, bank, readers)
 
 
-async def _read(wallet: Wallet, bank: Bank, swap: machine.Swap, sealed: bytes) -> Event | None:
+async def _read(wallet: Wallet, bank: Bank, swap: machine.Swap, sealed: bytes) -> Event | Later | None:
     """Turn the bank's answer into an event; signatures and evidence are verified on the way.
 
     Raises:
@@ -140,7 +140,7 @@ async def _read(wallet: Wallet, bank: Bank, swap: machine.Swap, sealed: bytes) -
         body = answer.check()
     except PeerError as error:
         if TABLE[error.refusal].advice is Advice.RETRY:
-            return None
+            return later(answer, wallet.clock, wallet.entropy)
         if error.refusal is not Refusal.REQUEST_ID_REUSED:
             return machine.RefusalArrived(error.refusal, error.detail, ())
         return await _reused(wallet, bank, swap, error.detail)

@@ -1,6 +1,7 @@
 """Paying: an order, the merchant's payment request, coins that make the exact amount, the receipt."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from protocol import topics
@@ -31,7 +32,7 @@ from protocol.wallet.paying import (
 from protocol.wallet.payment import Payment
 from protocol.wallet.stock import Swap, plan_change
 
-from ..requester import NobodyAnswers, Requester
+from ..requester import Later, NobodyAnswers, Requester, later, pause_ms
 from .drive import Correspondence, advance, drive
 from .plans import Hand, carry_out, hand_of, plan_refresh
 from .store import CoinsTaken, ExchangeRow, HeldCoin, Note
@@ -84,16 +85,16 @@ async def order(wallet: Wallet, bank: Bank, merchant: str, lines: Sequence[Order
     request_id = wallet.new_id()
     body = OrderRequest(bank.row.name, tuple(lines))
     envelope = wallet.seal_anonymous(shop.envelope_key, _ORDER, request_id, body)
+    read = partial(open_answer, shop.certificate.key, wallet.root.answer_key(request_id), request_hash(envelope))
     sealed = await requester.ask(
         request_id,
         lambda attempt: requester.send(Send(merchant, _ORDER, request_id, envelope, attempt), 0),
         (backoff(attempt, wallet.entropy.jitter()) for attempt in range(5)),
+        lambda sealed: pause_ms(read(sealed), wallet.entropy),
     )
     if sealed is None:
         raise NobodyAnswers(f"merchant {merchant} does not answer: is it running?")
-    key = wallet.root.answer_key(request_id)
-    answer = open_answer(shop.certificate.key, key, request_hash(envelope), sealed)
-    quote = await check_offer(wallet, bank, shop, Signed.decode(answer.check()))
+    quote = await check_offer(wallet, bank, shop, Signed.decode(read(sealed).check()))
     prices = {item.sku: item.price for item in shop.catalog.items if item.currency == quote.payreq.currency}
     if quote.payreq.amount != sum(prices.get(line.sku, 0) * line.quantity for line in lines):
         raise PeerError(Refusal.AMOUNT_MISMATCH, "the merchant asks for another sum than its catalogue says")
@@ -341,7 +342,7 @@ def correspondence(
 
 async def _from_merchant(
     wallet: Wallet, keyset: Keyset, row: ExchangeRow, payment: Payment, sealed: bytes
-) -> Event | None:
+) -> Event | Later | None:
     key = wallet.root.answer_key(payment.pay_id)
     merchant_key = row.note.merchant_key
     answer = open_answer(merchant_key, key, request_hash(payment.pay), sealed)
@@ -349,7 +350,7 @@ async def _from_merchant(
         body = PayAnswer.decode(answer.check())
     except PeerError as error:
         if TABLE[error.refusal].advice is Advice.RETRY:
-            return None
+            return later(answer, wallet.clock, wallet.entropy)
         return machine.RefusalByMerchant(error.refusal, error.detail)
     if body.receipt:
         return read_receipt(Signed.decode(body.receipt), merchant_key, keyset.identity, payment.digest)[1]
@@ -358,7 +359,7 @@ async def _from_merchant(
     return read_verdict(Signed.decode(body.verdict), keyset.identity, payment, evidence_key, refused)
 
 
-async def _from_bank(wallet: Wallet, bank: Bank, payment: Payment, sealed: bytes) -> Event | None:
+async def _from_bank(wallet: Wallet, bank: Bank, payment: Payment, sealed: bytes) -> Event | Later | None:
     answer = wallet.open_from_bank(bank, payment.inquiry_id, payment.inquiry, sealed)
     evidence_key = wallet.root.evidence_key(payment.pay_id)
     refused = await wallet.store.refused_digests()
@@ -367,5 +368,5 @@ async def _from_bank(wallet: Wallet, bank: Bank, payment: Payment, sealed: bytes
         return read_verdict(Signed.decode(body.verdict), bank.keyset.identity, payment, evidence_key, refused)
     except PeerError as error:
         if TABLE[error.refusal].advice is Advice.RETRY:
-            return None
+            return later(answer, wallet.clock, wallet.entropy)
         return machine.InquiryRefused(sealed, error.refusal, error.detail)

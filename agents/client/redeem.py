@@ -14,7 +14,7 @@ from protocol.refusals import TABLE, Advice, Refusal
 from protocol.signatures import public_key
 from protocol.wallet import redemption as machine
 
-from ..requester import Requester
+from ..requester import Later, Requester, later
 from .drive import Correspondence, advance, drive
 from .store import ExchangeRow, HeldCoin, Note
 from .wallet import Bank, Wallet, WalletError
@@ -88,7 +88,7 @@ def correspondence(wallet: Wallet, bank: Bank, state: State, requester: Requeste
     return Correspondence(requester, bank, readers)
 
 
-async def _read(wallet: Wallet, bank: Bank, redemption: machine.Redemption, sealed: bytes) -> Event | None:
+async def _read(wallet: Wallet, bank: Bank, redemption: machine.Redemption, sealed: bytes) -> Event | Later | None:
     """Turn the bank's answer into an event; evidence is verified on the way.
 
     Raises:
@@ -101,7 +101,7 @@ async def _read(wallet: Wallet, bank: Bank, redemption: machine.Redemption, seal
         if not answer.refusal:
             return machine.AnswerWrong(sealed, str(error))
         if TABLE[error.refusal].advice is Advice.RETRY:
-            return None
+            return later(answer, wallet.clock, wallet.entropy)
         if error.refusal is not Refusal.ALREADY_SPENT:
             return machine.RefusalArrived(error.refusal, error.detail, ())
         void = await wallet.store.refused_digests()

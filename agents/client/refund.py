@@ -20,7 +20,7 @@ from protocol.wallet import refund as machine
 from protocol.wallet.outputs import blind_outputs, in_order, unblind_outputs
 from protocol.wallet.paying import Shop
 
-from ..requester import NobodyAnswers, Requester
+from ..requester import Later, NobodyAnswers, Requester, later, pause_ms
 from .drive import Correspondence, advance, drive
 from .pay import visit
 from .store import ExchangeRow, Note
@@ -93,16 +93,16 @@ def refused(row: ExchangeRow) -> bool:
 async def _granted(wallet: Wallet, shop: Shop, request: RefundRequest, requester: Requester) -> int:
     request_id, merchant = wallet.new_id(), shop.certificate.merchant
     envelope = wallet.seal_anonymous(shop.envelope_key, REFUND, request_id, request)
+    read = partial(open_answer, shop.certificate.key, wallet.root.answer_key(request_id), request_hash(envelope))
     sealed = await requester.ask(
         request_id,
         lambda attempt: requester.send(Send(merchant, REFUND, request_id, envelope, attempt), 0),
         (backoff(attempt, wallet.entropy.jitter()) for attempt in range(5)),
+        lambda sealed: pause_ms(read(sealed), wallet.entropy),
     )
     if sealed is None:
         raise NobodyAnswers(f"merchant {merchant} does not answer: is it running?")
-    key = wallet.root.answer_key(request_id)
-    answer = open_answer(shop.certificate.key, key, request_hash(envelope), sealed)
-    return RefundAnswer.decode(answer.check()).amount
+    return RefundAnswer.decode(read(sealed).check()).amount
 
 
 async def _outputs(wallet: Wallet, bank: Bank, amount: int, currency: str) -> Sequence[bytes]:
@@ -165,26 +165,26 @@ def correspondence(wallet: Wallet, bank: Bank, row: ExchangeRow, requester: Requ
 
 async def _from_merchant(
     wallet: Wallet, bank: Bank, merchant_key: bytes, claim: machine.Claim, sealed: bytes
-) -> Event | None:
+) -> Event | Later | None:
     key = wallet.root.answer_key(claim.refund_id)
     answer = open_answer(merchant_key, key, request_hash(claim.refund), sealed)
     try:
         issue = RefundAnswer.decode(answer.check()).issue
     except PeerError as error:
         if TABLE[error.refusal].advice is Advice.RETRY:
-            return None
+            return later(answer, wallet.clock, wallet.entropy)
         now, jitter = wallet.clock.now(), wallet.entropy.jitter()
         return machine.RefusalArrived(error.refusal, error.detail, now, jitter)
     return await _read_issue(wallet, bank.ring, claim, issue)
 
 
-async def _from_bank(wallet: Wallet, bank: Bank, claim: machine.Claim, sealed: bytes) -> Event | None:
+async def _from_bank(wallet: Wallet, bank: Bank, claim: machine.Claim, sealed: bytes) -> Event | Later | None:
     answer = wallet.open_from_bank(bank, claim.fetch_id, claim.fetch, sealed)
     try:
         found = FetchAnswer.decode(answer.check()).found
     except PeerError as error:
         if TABLE[error.refusal].advice is Advice.RETRY:
-            return None
+            return later(answer, wallet.clock, wallet.entropy)
         raise
     if not found or found[0].request_hash != request_hash(claim.ticket):  # or another request, of a copied wallet
         return machine.NothingFetched(answer.at, wallet.clock.now())

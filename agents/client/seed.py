@@ -5,8 +5,9 @@ it the file spends nothing.
 """
 
 from difflib import get_close_matches
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
 from mnemonic import Mnemonic
 from nacl.bindings import (
     crypto_aead_xchacha20poly1305_ietf_decrypt,
@@ -15,7 +16,7 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 from nacl.pwhash import argon2id
 
-from protocol.codec import Message
+from protocol.codec import Bytes16, Message
 from protocol.derivation import Root
 
 _CONTEXT: Final = b"ecash/v1 wallet seed"
@@ -35,13 +36,16 @@ class WrongPassphrase(Exception):
 
 
 class SealedSeed(Message, frozen=True):
-    """What the wallet's file holds of its seed. `ops` and `memory` (bytes) are Argon2id's cost."""
+    """What the wallet's file holds of its seed. `ops` and `memory` (bytes) are Argon2id's cost.
 
-    ops: int
-    memory: int
-    salt: bytes
-    nonce: bytes
-    ciphertext: bytes
+    A file from somewhere else must not cost more than we would write.
+    """
+
+    ops: Annotated[int, msgspec.Meta(ge=argon2id.OPSLIMIT_MIN, le=argon2id.OPSLIMIT_MODERATE)]
+    memory: Annotated[int, msgspec.Meta(ge=argon2id.MEMLIMIT_MIN, le=argon2id.MEMLIMIT_MODERATE)]
+    salt: Bytes16
+    nonce: Annotated[bytes, msgspec.Meta(min_length=24, max_length=24)]
+    ciphertext: Annotated[bytes, msgspec.Meta(min_length=ENTROPY_BYTES + 16, max_length=ENTROPY_BYTES + 16)]
 
 
 def words_of(entropy: bytes) -> str:

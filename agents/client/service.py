@@ -10,6 +10,7 @@ from pathlib import Path
 from broker.address import BrokerUrl
 from broker.mqtt import MqttLink
 from protocol.derivation import Root
+from protocol.errors import PeerError
 
 from ..home import HomeError, locked, make
 from ..trace import point
@@ -20,6 +21,8 @@ from .wallet import LinkMaker, Wallet
 
 WALLET_FILE = "wallet.db"
 _DRAFT = "restoring.db"
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged file makes `sqlite3` raise: the texts in it need not be UTF-8."""
 
 
 async def create(home: Path, passphrase: str, seed: bytes, entropy: Entropy, *, hard: bool = True) -> str:
@@ -56,10 +59,17 @@ async def restore_seed(home: Path, passphrase: str, seed: bytes, entropy: Entrop
         async with WalletStore(home / WALLET_FILE) as store:
             sealed = await store.meta("seed")
         if sealed is not None:
-            if await asyncio.to_thread(open_seed, SealedSeed.decode(sealed), passphrase) != seed:
+            if await asyncio.to_thread(open_seed, _sealed_in(home, sealed), passphrase) != seed:
                 raise HomeError(f"{home} holds the wallet of other words: choose another folder with --home")
             return
     await _write_seed(home, passphrase, seed, entropy, hard=hard)
+
+
+def _sealed_in(home: Path, data: bytes) -> SealedSeed:
+    try:
+        return SealedSeed.decode(data)
+    except PeerError as error:
+        raise HomeError(f"the wallet in {home} is damaged: restore it from its words into another folder") from error
 
 
 async def backup(home: Path, file: Path) -> None:
@@ -88,13 +98,16 @@ async def restore_backup(home: Path, file: Path, entropy: Entropy) -> None:
     """Make a wallet of a backup: a new device, no coin of which counts before the bank has spoken.
 
     Raises:
-        HomeError: if the home is not empty, or the file is no wallet's backup.
+        HomeError: if the home is not empty, or the file is no wallet's backup, or a damaged one.
         NewerSchema, OlderSchema: if another release wrote it.
     """
     draft = _draft_of(home, file)
-    async with WalletStore(draft) as store:
-        await store.restored(entropy.bytes(16))
-        await store.read(lambda db: db.execute("PRAGMA journal_mode = DELETE").fetchall())
+    try:
+        async with WalletStore(draft) as store:
+            await store.restored(entropy.bytes(16))
+            await store.read(lambda db: db.execute("PRAGMA journal_mode = DELETE").fetchall())
+    except _UNREADABLE as error:
+        raise HomeError(f"{file} is no backup of a wallet: {error}") from error
     point("wallet.backup.naming")
     draft.rename(home / WALLET_FILE)
 
@@ -114,7 +127,9 @@ def _draft_of(home: Path, file: Path) -> Path:
             os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with closing(sqlite3.connect(draft)) as target:
                 source.backup(target)
-    except sqlite3.Error as error:
+                if target.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+                    raise HomeError(f"{file} is damaged: restore the wallet from its words instead")
+    except _UNREADABLE as error:
         raise HomeError(f"{file} is no backup of a wallet: {error}") from error
     return draft
 
@@ -142,7 +157,7 @@ async def unlock(home: Path, passphrase: str) -> Root:
         WrongPassphrase: if the passphrase does not open it.
     """
     async with open_store(home) as store:
-        sealed = SealedSeed.decode(await store.meta("seed") or b"")
+        sealed = _sealed_in(home, await store.meta("seed") or b"")
     return root_of(await asyncio.to_thread(open_seed, sealed, passphrase))
 
 

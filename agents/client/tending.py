@@ -16,7 +16,8 @@ from ..world import Clock, Entropy
 from .plans import Hand, carry_out, hand_of, plan_refresh
 from .resume import resume
 from .show import describe
-from .store import CoinsTaken, ExchangeRow, WalletStore
+from .store import UNVERIFIED, CoinsTaken, ExchangeRow, WalletStore
+from .verify import verify, worth
 from .wallet import Bank, Wallet
 
 _log = logging.getLogger("ecash.wallet")
@@ -31,9 +32,10 @@ _PURPOSES: Final = ("refresh", "tidy", "stock")
 async def tend(wallet: Wallet, bank: Bank, up_to: int = UP_TO) -> list[ExchangeRow]:
     """Put the coins of one bank in order: one pass.
 
-    Open exchanges are carried on; then there is at most one exchange for each currency to refresh coins that come near
-    their spend-until, one to put small coins together, and one to have small change. The last two cost nothing: where
-    the bank charges for them, they are not made.
+    Open exchanges are carried on, and coins that are still unverified, for what was to verify them broke off, are
+    verified; then there is at most one exchange for each currency to refresh coins that come near their spend-until,
+    one to put small coins together, and one to have small change. The last two cost nothing: where the bank charges for
+    them, they are not made.
 
     Args:
         wallet: whose coins.
@@ -51,6 +53,8 @@ async def tend(wallet: Wallet, bank: Bank, up_to: int = UP_TO) -> list[ExchangeR
     _tell(row for row in rows if not row.open)
     async with wallet.presence(bank.address.broker) as requester:
         bank = await wallet.refresh(bank.address, requester)
+    if await worth(wallet, bank, UNVERIFIED):
+        await verify(wallet, bank)
     for currency in sorted({one.currency for _, one in bank.ring.items()}):
         for purpose in _PURPOSES:
             hand, plan = await _plan(wallet, bank, currency, purpose, up_to)

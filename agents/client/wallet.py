@@ -21,7 +21,7 @@ from protocol.signatures import public_key
 from ..address import BankAddress
 from ..invitation import hash_invitation
 from ..keysets import accept
-from ..requester import NobodyAnswers, Requester, asking
+from ..requester import NobodyAnswers, Requester, asking, pause_ms
 from ..trace import point
 from ..world import Clock, Entropy
 from .store import BankRow, WalletStore
@@ -227,6 +227,7 @@ class Wallet:
                 Send(bank.row.name, kind, request_id, envelope, attempt), bank.keyset.limits.lanes
             ),
             (backoff(attempt, self.entropy.jitter()) for attempt in range(5)),
+            lambda sealed: pause_ms(self.open_from_bank(bank, request_id, envelope, sealed), self.entropy),
         )
         if sealed is None:
             raise NobodyAnswers(f"bank {bank.row.name} does not answer: is it running?")

@@ -15,7 +15,7 @@ from protocol.selection import SelectionError, choose_denominations
 from protocol.wallet import withdrawal
 from protocol.wallet.outputs import blind_outputs
 
-from ..requester import Requester
+from ..requester import Later, Requester, later
 from .drive import Correspondence, advance, drive
 from .store import ExchangeRow, Note
 from .wallet import Bank, Wallet, WalletError
@@ -143,7 +143,7 @@ def correspondence(wallet: Wallet, bank: Bank, state: State, requester: Requeste
     return Correspondence(requester, bank, readers)
 
 
-async def _read(wallet: Wallet, bank: Bank, state: withdrawal.Requested, sealed: bytes) -> Event | None:
+async def _read(wallet: Wallet, bank: Bank, state: withdrawal.Requested, sealed: bytes) -> Event | Later | None:
     """Turn the bank's answer to a withdrawal into an event; the signatures are verified on the way.
 
     Raises:
@@ -154,7 +154,7 @@ async def _read(wallet: Wallet, bank: Bank, state: withdrawal.Requested, sealed:
         body = answer.check()
     except PeerError as error:
         if TABLE[error.refusal].advice is Advice.RETRY:
-            return None
+            return later(answer, wallet.clock, wallet.entropy)
         return withdrawal.RefusalArrived(error.refusal, error.detail)
     try:
         signed = WithdrawAnswer.decode(body)

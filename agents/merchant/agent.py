@@ -20,6 +20,7 @@ from protocol.messages import Catalog, Signed, Status
 from protocol.refusals import Refusal
 from protocol.signatures import Domain
 
+from ..admission import UNHURRIED, Bounds, Gate, Told, Verdict, units
 from ..requester import NobodyAnswers, Requester
 from ..trace import point
 from ..world import Clock, Entropy
@@ -36,6 +37,10 @@ _log = logging.getLogger("ecash.merchant")
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
 _TIDY: Final = "tidy"
+_HANDS: Final = 64
+"""How many messages are handled beside requests that wait or are worked on: banks' answers, and what is turned away."""
+_JUNK_UNITS: Final = 16
+"""What is taken, on top, from who has sent what does not open: no honest buyer does, and each is logged."""
 GRACE_S: Final = 3.0
 """How long a shop that can open waits for its other banks at the first start."""
 
@@ -49,6 +54,7 @@ class MerchantAgent:
         link: its presence at the broker, entered.
         clock, entropy: the world.
         invitations: by bank; they claim accounts at the first start.
+        bounds: how many requests it takes in, of each client id and of all.
 
     Attributes:
         orders: the sales of the shop's web pages, once it is open (`ready`).
@@ -58,7 +64,7 @@ class MerchantAgent:
         HomeError: if the settings name no banks, or impossible ones.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a merchant works with
         self,
         settings: Settings,
         keys: MerchantKeys,
@@ -68,6 +74,7 @@ class MerchantAgent:
         clock: Clock,
         entropy: Entropy,
         invitations: Mapping[str, bytes] | None = None,
+        bounds: Bounds = UNHURRIED,
     ) -> None:
         self.name = settings.name
         self.dropped: Counter[str] = Counter()
@@ -83,6 +90,9 @@ class MerchantAgent:
         self.orders = Orders(self.desk, journal, self._let_out)
         self._alarms: list[Alarm] = []
         self._alarm_set = asyncio.Event()
+        self._put_off: dict[bytes, int] = {}
+        self._bounds = bounds
+        self._door = Gate(bounds, clock, "requests by client id")
 
     async def run(self) -> None:
         """Open the shop and serve until cancelled.
@@ -94,7 +104,8 @@ class MerchantAgent:
             PeerError: if no bank can be agreed with, and one refuses or its keyset cannot be trusted.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._link.serve(self.handle))
+            concurrency = self._bounds.waiting + self._bounds.working + _HANDS
+            group.create_task(self._link.serve(self.handle, concurrency=concurrency))
             await self._link.subscribe(topics.replies(self._link.client_id))
             await self._banks.load()
             await self._join(group)
@@ -164,12 +175,30 @@ class MerchantAgent:
                 raise PeerError(Refusal.WRONG_TYPE, "a retained message is no request")
             if not self.desk.banks:
                 raise PeerError(Refusal.OVERLOADED, "the shop is not open yet")
-            letter = open_letter(self.desk.keys.envelope, message.payload, topic.kind)
-            request = Request(letter, request_hash(message.payload), topics.reply_to(topic, self.name))
         except PeerError as error:
-            self.dropped[error.refusal] += 1
-            _log.warning("dropped %d bytes on %s: %s", len(message.payload), message.topic, error)
+            self._drop(message, error)
             return None
+        async with self._door.turn(topic.client, units(message.payload)) as told:
+            return await self._serve(topic, message, told)
+
+    def _drop(self, message: Incoming, error: PeerError) -> None:
+        self.dropped[error.refusal] += 1
+        _log.warning("dropped %d bytes on %s: %s", len(message.payload), message.topic, error)
+
+    async def _serve(self, topic: topics.MerchantRequest, message: Incoming, told: Told) -> Outgoing | None:
+        """Serve a request whose turn it is, or turn it away."""
+        if told.verdict is Verdict.DROPPED:
+            self.dropped["flood"] += 1
+            return None
+        try:
+            letter = open_letter(self.desk.keys.envelope, message.payload, topic.kind)
+        except PeerError as error:
+            self._door.admission.fine(topic.client, _JUNK_UNITS)
+            self._drop(message, error)
+            return None
+        request = Request(letter, request_hash(message.payload), topics.reply_to(topic, self.name))
+        if told.verdict is Verdict.REFUSED:
+            return self.desk.busy(request, told.retry_after)
         point(f"merchant.{letter.kind}.opened")
         try:
             return await self._let_out(await self._clerk(letter.kind).take(request))
@@ -187,6 +216,8 @@ class MerchantAgent:
             self._alarm_set.set()
         for request_id in result.ended:
             self._requester.forget(request_id)
+        for subject, at in result.put_off:
+            self._put_off.setdefault(subject, at)  # the first word counts, until the next sending
         messages = list(result.answers)
         for subject, send in result.sends:
             self._expect(send.kind, send.request_id, subject)
@@ -232,6 +263,11 @@ class MerchantAgent:
         heapq.heappush(self._alarms, Alarm(0, _TIDY, b""))
 
     async def _ring_alarm(self, alarm: Alarm) -> None:
+        put_off = self._put_off.get(alarm.subject, 0)
+        if put_off > self.desk.clock.now():
+            heapq.heappush(self._alarms, alarm._replace(at=put_off))
+            return
+        self._put_off.pop(alarm.subject, None)
         try:
             if alarm.kind == _TIDY:
                 await self._tidy()

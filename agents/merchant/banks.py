@@ -14,7 +14,7 @@ from protocol.refusals import Refusal
 from protocol.signatures import Domain
 
 from ..keysets import accept
-from ..requester import NobodyAnswers, Requester
+from ..requester import NobodyAnswers, Requester, pause_ms
 from .desk import Desk, Trust
 from .store import MerchantStore
 
@@ -46,6 +46,7 @@ async def ask_account(desk: Desk, requester: Requester, ring: KeyRing, invitatio
             Send(keyset.bank, "account", request_id, envelope, attempt), keyset.limits.lanes
         ),
         (backoff(attempt, desk.entropy.jitter()) for attempt in range(5)),
+        lambda sealed: pause_ms(desk.open(ring, request_id, envelope, sealed), desk.entropy),
     )
     if sealed is None:
         raise NobodyAnswers(f"bank {keyset.bank} does not answer: is it running?")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from broker.port import Outgoing
-from protocol.answer import Answer, open_answer, refuse, seal_answer
+from protocol.answer import Answer, open_answer, overloaded, refuse, seal_answer
 from protocol.codec import Message
 from protocol.derivation import new_request_id
 from protocol.envelope import Letter, request_hash, seal_letter
@@ -44,13 +44,14 @@ class Result(NamedTuple):
     """What may go out, now that the step is durable.
 
     `sends` are requests to a bank, each with the subject of its machine; `ended` are the ids of those that the bank
-    has decided.
+    has decided; `put_off` are the subjects that a bank with too much work wants to hear of again at a time, not before.
     """
 
     answers: Sequence[Outgoing] = ()
     sends: Sequence[tuple[bytes, Send]] = ()
     alarms: Sequence[Alarm] = ()
     ended: Sequence[bytes] = ()
+    put_off: Sequence[tuple[bytes, int]] = ()
 
 
 class Trust(NamedTuple):
@@ -153,6 +154,10 @@ class Desk:
     def refusal(self, request: Request, error: PeerError) -> Outgoing:
         """Return a refusal that is not stored."""
         return outgoing(self.answered(self.asked(request), refuse(self.clock.now(), error)))
+
+    def busy(self, request: Request, retry_after: int) -> Outgoing:
+        """Return the refusal of who has too much work now, and asks for a pause (in milliseconds)."""
+        return outgoing(self.answered(self.asked(request), overloaded(self.clock.now(), retry_after)))
 
 
 def outgoing(asked: Asked) -> Outgoing:

@@ -26,7 +26,8 @@ from protocol.signatures import public_key
 from protocol.topics import check_name
 
 from ..address import BankAddress
-from ..home import HomeError, load_settings, make, save_settings, write_secret
+from ..admission import AdmissionSettings
+from ..home import HomeError, load_settings, make, read_toml, save_settings, write_secret
 from ..invitation import write_invitation
 from ..world import Entropy
 from .urls import is_private, is_site
@@ -38,6 +39,7 @@ MAX_BANKS: Final = 16
 MAX_GOODS: Final = 2000
 _MAX_DESCRIPTION: Final = 500
 _MAX_FILE_NAME: Final = 120
+_MAX_FILE_NAME_BYTES: Final = 255  # of a name on disk (NAME_MAX); what is longer, no file system even looks for
 _API_PREFIX: Final = "sk_"
 _WEBHOOK_PREFIX: Final = "whsec_"
 DOWNLOAD: Final = "Download it from the page of your order."
@@ -61,7 +63,7 @@ goods = "Show this receipt at the counter."
 """
 
 
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Settings(AdmissionSettings, frozen=True, forbid_unknown_fields=True):
     """What `merchant.toml` holds. `presence` ends the client id at the broker; nobody should guess it.
 
     `banks` are the addresses of the banks where the merchant has accounts; all of them meet it at its one broker.
@@ -69,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     orders.
 
     Raises:
-        ValueError: with a sentence, if one of the two is no such URL.
+        ValueError: with a sentence, if one of the two is no such URL; as `AdmissionSettings`.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Refuse URLs that nobody could open, and webhooks that everybody could read."""
+        super().__post_init__()
         if self.public_url and not is_site(self.public_url):
             raise ValueError("public_url: it looks like https://shop.example, with nothing after it")
         if self.webhook and not is_private(self.webhook):
@@ -218,7 +221,7 @@ def catalog_of(home: Path) -> Stock:
     """
     path = home / "catalog.toml"
     try:
-        articles = msgspec.toml.decode(path.read_bytes(), type=_CatalogFile).item
+        articles = read_toml(path, _CatalogFile).item
         folder = goods_folder(home)
         catalog = Stock({article.sku: _stocked(article, folder) for article in articles}, folder)
     except (OSError, msgspec.MsgspecError, MoneyError, PeerError) as error:
@@ -248,7 +251,8 @@ def goods_folder(home: Path) -> Path:
 def is_goods_file(folder: Path, name: str) -> bool:
     """Tell whether this is the plain name of a file in the folder; one that begins with a dot is hidden, and none."""
     plain = 0 < len(name) <= _MAX_FILE_NAME and name.isprintable() and not name.startswith(".")
-    return plain and not {"/", "\\"} & set(name) and (folder / name).is_file()
+    short = plain and len(name.encode()) <= _MAX_FILE_NAME_BYTES
+    return short and not {"/", "\\"} & set(name) and (folder / name).is_file()
 
 
 def web_keys(home: Path, entropy: Entropy) -> WebKeys:
@@ -259,11 +263,9 @@ def web_keys(home: Path, entropy: Entropy) -> WebKeys:
     """
     path = home / "keys" / "web.toml"
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=WebKeys)
+        return read_toml(path, WebKeys)
     except FileNotFoundError:
         return new_web_keys(home, entropy)
-    except msgspec.MsgspecError as error:
-        raise HomeError(f"{path}: {error}") from error
 
 
 def new_web_keys(home: Path, entropy: Entropy) -> WebKeys:

@@ -17,6 +17,7 @@ from protocol.merchant import refund as machine
 from protocol.merchant import sale
 from protocol.refusals import TABLE, Advice, Refusal
 
+from ..requester import Later, later
 from ..trace import point
 from .desk import Alarm, Desk, Request, Result, alarms, outgoing, sends
 from .journal import Journal
@@ -111,19 +112,22 @@ class Refunds:
             if row is None or not isinstance(row.state, machine.Requested):
                 return Result()
             event = self._read_answer(row.state, sealed)
+            if isinstance(event, Later):
+                return Result(put_off=[(request_id, event.at)])
             if event is None:
                 return Result()
             state, effects = machine.step(row.state, event)
             return (await self._commit(row._replace(state=state), effects))._replace(ended=[request_id])
 
-    def _read_answer(self, state: machine.Requested, sealed: bytes) -> machine.RefundEvent | None:
+    def _read_answer(self, state: machine.Requested, sealed: bytes) -> machine.RefundEvent | Later | None:
         ring = self._desk.trust(state.bank).ring
         answer = self._desk.open(ring, state.request_id, state.envelope, sealed)
         try:
             return machine.IssueArrived(RefundOrderAnswer.decode(answer.check()).issue)
         except PeerError as error:
-            retry = TABLE[error.refusal].advice is Advice.RETRY
-            return None if retry else machine.RefusalArrived(error.refusal, error.detail)
+            if TABLE[error.refusal].advice is Advice.RETRY:
+                return later(answer, self._desk.clock, self._desk.entropy)
+            return machine.RefusalArrived(error.refusal, error.detail)
 
     async def overdue(self, alarm: Alarm, jitter: int) -> Result:
         """Feed a refund the time that it asked to be woken at."""

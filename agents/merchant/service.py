@@ -62,7 +62,8 @@ async def serve(
             MqttLink(broker, client_id, persistent=True, will=will, patience_s=math.inf) as link,
             asyncio.TaskGroup() as group,
         ):
-            agent = MerchantAgent(settings, keys, catalog, store, link, clock, entropy, invitations)
+            bounds = settings.bounds()
+            agent = MerchantAgent(settings, keys, catalog, store, link, clock, entropy, invitations, bounds)
             group.create_task(agent.run())
             await agent.ready.wait()
             if settings.webhook:

@@ -21,6 +21,7 @@ from protocol.messages import (
 from protocol.refusals import TABLE, Advice, Refusal
 from protocol.signatures import Domain
 
+from ..requester import Later, later
 from ..trace import point
 from .desk import Alarm, Desk, Request, Result, alarms, outgoing, sends
 from .journal import Journal
@@ -93,18 +94,21 @@ class Till:
             if row is None or not isinstance(row.state, deposit.Requested):
                 return Result()
             event = self._read_answer(row.state, sealed)
+            if isinstance(event, Later):
+                return Result(put_off=[(digest, event.at)])
             if event is None:
                 return Result()
             return (await self._settle(row, event))._replace(ended=[row.state.request_id])
 
-    def _read_answer(self, state: deposit.Requested, sealed: bytes) -> deposit.DepositEvent | None:
+    def _read_answer(self, state: deposit.Requested, sealed: bytes) -> deposit.DepositEvent | Later | None:
         ring = self._desk.trust(state.bank).ring
         answer = self._desk.open(ring, state.request_id, state.envelope, sealed)
         try:
             body = DepositAnswer.decode(answer.check())
         except PeerError as error:
-            retry = TABLE[error.refusal].advice is Advice.RETRY
-            return None if retry else deposit.RefusalArrived(error.refusal)
+            if TABLE[error.refusal].advice is Advice.RETRY:
+                return later(answer, self._desk.clock, self._desk.entropy)
+            return deposit.RefusalArrived(error.refusal)
         verdict = open_verdict(Signed.decode(body.verdict), ring.keyset.identity, state.digest)
         return deposit.VerdictArrived(body.verdict, verdict.refusal, body.commission)
 

@@ -2,12 +2,17 @@ import asyncio
 
 import pytest
 
-from agents.requester import NobodyAnswers, Requester, asking
+from agents.requester import NobodyAnswers, Requester, asking, later, pause_ms
 from broker.port import Incoming, LinkDown, Outgoing
 from protocol import topics
+from protocol.answer import overloaded, refuse
 from protocol.errors import PeerError
 from protocol.machine import Send
+from protocol.refusals import Refusal
+from tests.simulation.clock import VirtualClock
+from tests.simulation.entropy import SeededEntropy
 from tests.simulation.network import Network
+from tests.world import NOW
 
 REQUEST = Send("north", "deposit", b"r" * 16, b"envelope", 0)
 REPLY = "ecash/v1/reply/me/north"
@@ -36,6 +41,38 @@ async def test_without_an_answer_asking_ends_after_the_last_wait(network: Networ
     async with asking(network.link("me", persistent=False)) as requester:
         assert await requester.ask(b"r" * 16, lambda _: requester.send(REQUEST, 4), [0, 0]) is None
         assert len(network.heard("ecash/v1/north/+/deposit/me")) == 2
+
+
+async def test_who_asks_for_a_pause_is_asked_again_after_it(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asking(network.link("me", persistent=False)) as requester:
+        slept: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+
+        monkeypatch.setattr("agents.requester.asyncio.sleep", sleep)
+
+        async def send(attempt: int) -> None:
+            if attempt != 1:
+                network.inject(REPLY, answer(rest=bytes([attempt]) * 40))
+
+        pauses = {0: 2_000, 2: None}
+        told = await requester.ask(b"r" * 16, send, [10_000, 0, 10_000], lambda sealed: pauses[sealed[-1]])
+        assert told == answer(rest=bytes([2]) * 40)
+        assert slept == [2.0]
+        only_busy = await requester.ask(b"r" * 16, send, [10_000, 0], lambda _: 1)
+        assert only_busy == answer(rest=bytes(40)), "what is known is that somebody is there"
+
+
+def test_only_who_is_overloaded_asks_for_a_pause() -> None:
+    clock, entropy = VirtualClock(NOW), SeededEntropy("pauses")
+    assert later(refuse(NOW, PeerError(Refusal.PENDING, "")), clock, entropy) is None
+    pauses = {pause_ms(overloaded(NOW, 1_000), entropy) for _ in range(20)}
+    assert len(pauses) > 1
+    assert all(1_000 <= pause <= 2_000 for pause in pauses if pause is not None)
+    told = later(overloaded(NOW, 1_000), clock, entropy)
+    assert told is not None
+    assert NOW + 1_000 <= told.at <= NOW + 2_000
 
 
 async def test_what_nobody_waits_for_is_dropped_and_what_is_no_answer_refused(network: Network) -> None:

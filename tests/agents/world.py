@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from agents.address import BankAddress
+from agents.admission import UNHURRIED
 from agents.bank import home as bank_home
 from agents.bank.agent import BankAgent
 from agents.bank.audit import audit
@@ -31,7 +32,9 @@ from agents.requester import Requester
 from agents.world import Clock, Entropy
 from broker.address import BrokerUrl
 from broker.port import Link, Outgoing
+from protocol import keyset as keyset_module
 from protocol import topics
+from protocol.blind_rsa import check_strength
 from protocol.derivation import Root
 from protocol.keyset import KeyRing, Keyset
 from protocol.messages import OrderLine
@@ -89,7 +92,8 @@ class Mint(NamedTuple):
 
 @cache
 def mint() -> Mint:
-    """The bank of all tests. Its home is copied, its keys are generated once."""
+    """The bank of all tests. Its home is copied; its keys are made once, and judged once, for that takes 30 ms each."""
+    vars(keyset_module)["check_strength"] = cache(check_strength)
     folder = Path(mkdtemp(prefix="ecash-mint-"))
     keyset = bank_home.create(folder, SETTINGS, VirtualClock(START), SeededEntropy("bank"))
     keys = bank_home.keys_of(folder)
@@ -123,6 +127,7 @@ class Town:
         self.shop_banks = [str(self.address)]
         self.shop_invitations = {BANK: bytes(16)}
         self.catalog = CATALOG
+        self.bounds = UNHURRIED
         self._bank = AsyncExitStack()
         self._shop = AsyncExitStack()
 
@@ -138,7 +143,7 @@ class Town:
         """Open the bank's books and make an agent of them, which does not run yet."""
         self.books = await self._bank.enter_async_context(SqliteBooks(self.folder / "books.db", self.clock.now))
         m = self.mint
-        self.bank = BankAgent(m.keyset, m.announcement, m.keys, self.books, m.signer, self.clock)
+        self.bank = BankAgent(m.keyset, m.announcement, m.keys, self.books, m.signer, self.clock, self.bounds)
 
     async def start_bank(self) -> None:
         """Let the bank serve."""
@@ -171,7 +176,9 @@ class Town:
         )
         await self._shop.enter_async_context(link)
         entropy, invitations = self.entropy("till"), self.shop_invitations
-        self.shop = MerchantAgent(settings, keys, catalog, self.sales, link, self.clock, entropy, invitations)
+        self.shop = MerchantAgent(
+            settings, keys, catalog, self.sales, link, self.clock, entropy, invitations, self.bounds
+        )
         await self._shop.enter_async_context(running(self.shop.run()))
         await asyncio.wait_for(self.shop.ready.wait(), 20)
 

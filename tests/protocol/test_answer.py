@@ -4,9 +4,12 @@ from hypothesis import strategies as st
 
 from protocol.answer import (
     HEADER_BYTES,
+    MAX_RETRY_AFTER,
     Answer,
+    Pause,
     open_answer,
     open_secret,
+    overloaded,
     refuse,
     request_id_of,
     seal_answer,
@@ -97,3 +100,20 @@ def test_a_code_that_is_not_in_the_table_is_malformed() -> None:
 def test_a_detail_is_cut_to_what_an_answer_holds() -> None:
     answer = refuse(NOW, PeerError(Refusal.BAD_COIN, "é" * 501))
     assert Answer.decode(answer.encode()) == Answer(NOW, "bad_coin", "é" * 500, b"")
+
+
+@pytest.mark.parametrize(("pause", "told"), [(0, 0), (1_500, 1_500), (-1, 0), (10**9, MAX_RETRY_AFTER)])
+def test_who_is_overloaded_says_for_how_long(pause: int, told: int) -> None:
+    answer = Answer.decode(overloaded(NOW, pause).encode())
+    assert (answer.at, answer.refusal, answer.retry_after) == (NOW, "overloaded", told)
+    with pytest.raises(PeerError) as caught:
+        answer.check()
+    assert caught.value.refusal is Refusal.OVERLOADED
+
+
+def test_only_a_true_pause_of_who_is_overloaded_is_one() -> None:
+    pause = Pause(5_000).encode()
+    assert Answer(NOW, "overloaded", "", pause).retry_after == 5_000
+    assert Answer(NOW, "pending", "", pause).retry_after == 0
+    for body in (b"", pause + b"\0", Pause(MAX_RETRY_AFTER + 1).encode()):
+        assert Answer(NOW, "overloaded", "", body).retry_after == 0

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.machine import STAY, Event, State, arrows, backoff
+from protocol.machine import STAY, Event, State, arrows, backoff, resume_at
+from tests.world import NOW
 
 
 class Here(State, frozen=True):
@@ -53,3 +54,14 @@ def test_waiting_grows_with_attempt_and_jitter_within_its_bounds(attempt: int, j
     assert 500 <= wait <= 60_000
     assert wait <= backoff(attempt + 1, jitter)
     assert wait <= backoff(attempt, jitter + 1) <= 2 * backoff(attempt, 0)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 1000))
+def test_a_pause_is_kept_and_drawn_out_but_never_longer_than_the_longest_wait(retry_after: int, jitter: int) -> None:
+    wait = resume_at(NOW, retry_after, jitter) - NOW
+    assert min(retry_after, 60_000) <= wait <= 60_000
+    assert wait <= 2 * retry_after
+
+
+def test_who_were_turned_away_together_come_back_one_by_one() -> None:
+    assert [resume_at(NOW, 10_000, jitter) - NOW for jitter in (0, 500, 1000)] == [10_000, 15_000, 20_000]

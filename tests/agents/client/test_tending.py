@@ -273,3 +273,17 @@ async def test_a_bank_that_is_away_is_tried_another_time(
     async with running(house.keeper().run()):
         await house.until(2)
     assert "the coins of north were not looked after: nothing is announced" in caplog.text
+
+
+async def test_coins_whose_verification_broke_off_are_verified(town: Town) -> None:
+    async with town.open_wallet("alice") as alice:
+        await town.customer(alice, "alice", 100)
+        await cash(alice, 7)
+        bank = alice.bank()
+        before = {held.coin.serial for held in await alice.store.coins(bank.row.name, "USD")}
+        await alice.store.move(before, "free", "unverified")
+        rows = await tend(alice, bank)
+        assert await states(alice) == {"free": 7}
+        assert before.isdisjoint(held.coin.serial for held in await alice.store.coins(bank.row.name, "USD"))
+        assert not [row for row in rows if row.open]
+        assert await town.faults() == []

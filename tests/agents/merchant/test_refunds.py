@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 from agents.cli import app
 from agents.client.refund import collect
 from agents.client.store import ExchangeRow
+from agents.merchant.desk import Result
 from agents.merchant.refunds import MAX_REFUSED
 from protocol.answer import Answer
 from protocol.envelope import Letter, seal_letter
@@ -172,8 +173,8 @@ async def test_a_late_answer_or_timer_of_a_decided_refund_changes_nothing(buyer:
     [row] = await town.sales.refunds()
     assert machine.step(row.state, Overdue(0, 0)) == (row.state, ())
     refunds = town.shop._refunds
-    assert await refunds.bank_answered(row.request_id, b"late") == ((), (), (), ())
-    assert await refunds.bank_answered(bytes(16), b"late") == ((), (), (), ())
+    assert await refunds.bank_answered(row.request_id, b"late") == Result()
+    assert await refunds.bank_answered(bytes(16), b"late") == Result()
 
 
 async def test_the_shopkeeper_grants_beside_the_open_shop_and_sees_what_is_collected(
