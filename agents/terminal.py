@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -75,6 +76,8 @@ def told(command: Callable[_P, _T]) -> Callable[_P, _T]:
             fail(f"{TABLE[error.refusal].meaning} ({error.detail or error.refusal})")
         except LinkDown as error:
             fail(f"{error}. Is the broker running? `ecash broker run` starts one.")
+        except sqlite3.OperationalError as error:
+            fail(f"the database cannot be used now: {error}. Is the disk full, or does another program hold the file?")
         except _EXPECTED as error:
             fail(str(error))
         except BaseExceptionGroup as group:

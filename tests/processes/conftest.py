@@ -6,7 +6,7 @@ import pytest_asyncio
 from broker.embedded import embedded_broker
 from tests.conftest import free_port
 
-from .process import Processes, processes
+from .process import KILLED, Processes, processes
 from .world import Templates, prepare
 
 
@@ -23,3 +23,10 @@ async def started() -> AsyncIterator[Processes]:
     """The processes of one test."""
     async with processes() as started:
         yield started
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how large the crash matrix was."""
+    if KILLED:
+        steps = f"{len(KILLED)} trace points, {KILLED.total()} times kill -9 of an agent there"
+        terminalreporter.write_line(steps)

@@ -6,20 +6,32 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+from . import forked
 
 PASSPHRASE: Final = "a passphrase of tests"
 PATIENCE_S: Final = 30.0
 """How long anything that is waited for may take."""
 
 ECASH: Final = Path(sys.executable).with_name("ecash")
+FULL: Final = os.environ.get("ECASH_CRASH") == "full"
+"""The whole crash matrix is asked for, not only each point once."""
+FORKING: Final = os.environ.get("ECASH_FORK") != "no"
+"""Agents are forked from a server that has imported them; else each is started with an interpreter of its own."""
+
+KILLED: Final[Counter[str]] = Counter()
+"""How often an agent has killed itself at each trace point."""
+
+_MODULE: Final = [sys.executable, "-P", "-m"]
 
 
 def agent(name: str, *arguments: object) -> list[str]:
     """The command line of an agent."""
-    return [sys.executable, "-P", "-m", f"agents.{name}", *map(str, arguments)]
+    return [*_MODULE, f"agents.{name}", *map(str, arguments)]
 
 
 def ecash(*arguments: object) -> list[str]:
@@ -30,7 +42,8 @@ def ecash(*arguments: object) -> list[str]:
 class Process:
     """A process whose two outputs are kept line by line as they come."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | forked.Forked, crash_at: str = "") -> None:
+        self._crash_at = crash_at
         self.said: list[str] = []
         self.logged: list[str] = []
         self._process = process
@@ -80,6 +93,9 @@ class Process:
         async with asyncio.timeout(within_s):
             code = await self._process.wait()
             await asyncio.wait(self._reading)
+        if code == -signal.SIGKILL and self._crash_at:
+            KILLED[self._crash_at.partition(":")[0]] += 1
+            self._crash_at = ""
         return code
 
     def send(self, number: signal.Signals) -> None:
@@ -102,6 +118,20 @@ class Process:
             await self.stop(signal.SIGKILL)
 
 
+async def _start(command: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process | forked.Forked:
+    interpreter, module, arguments = command[:3], command[3:4], command[4:]
+    if FORKING and [*interpreter] == _MODULE and forked.MODULES.issuperset(module):
+        return await forked.start(module[0], arguments, environment)
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 22,
+    )
+
+
 class Finished(NamedTuple):
     """A command that has ended."""
 
@@ -122,23 +152,8 @@ class Processes:
 
     async def start(self, command: Sequence[str], crash_at: str = "", **environment: str) -> Process:
         """Start a process; it kills itself when it comes to the trace point `crash_at`."""
-        settings = {
-            "ECASH_PASSPHRASE": PASSPHRASE,
-            "PYTHONUNBUFFERED": "1",
-            "COLUMNS": "200",
-            "ECASH_CRASH_AT": crash_at,
-            "ECASH_CONFIG": os.devnull,
-        }
-        process = Process(
-            await asyncio.create_subprocess_exec(
-                *command,
-                env=os.environ | settings | environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=1 << 22,
-            )
-        )
+        settings = {"ECASH_PASSPHRASE": PASSPHRASE, "ECASH_CRASH_AT": crash_at, "ECASH_CONFIG": os.devnull}
+        process = Process(await _start(command, os.environ | settings | forked.OUTPUT | environment), crash_at)
         self._started.append(process)
         return process
 

@@ -242,7 +242,7 @@ class Payout(Scenario):
     deaths: ClassVar = {"bank": tuple((f"bank.payout.{step}",) for step in _AT_THE_BANK)}
 
     async def begin(self) -> None:
-        await buy_albums(self.world, 2)
+        await buy_albums(self.world, 4)
         await name_destination(self.world)
 
     async def act(self) -> None:

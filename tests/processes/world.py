@@ -9,17 +9,19 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
+from unittest import mock
 
 import msgspec
 import pytest
+from nacl.pwhash import argon2id
 
 from agents.address import BankAddress
 from agents.bank.auditing import audit_of
 from agents.bank.home import settings_of
 from agents.bank.service import open_books
 from agents.client import pay as paying
+from agents.client import seed
 from agents.client.exchange import Inputs, exchange
-from agents.client.seed import ENTROPY_BYTES
 from agents.client.service import create, open_store, open_wallet
 from agents.client.store import FREE, SPENT, ExchangeRow
 from agents.client.wallet import Wallet
@@ -72,6 +74,9 @@ ACH: Final = {
     "ach_company_id": "1234567890",
     "ach_odfi": "02100002",
 }
+
+CHEAP: Final = mock.patch.object(seed, "LIGHT", (argon2id.OPSLIMIT_MIN, argon2id.MEMLIMIT_MIN))
+"""While this context is open, passphrases are stretched by nothing, so that wallets open at once ever after."""
 
 
 class Reckoning(NamedTuple):
@@ -243,9 +248,10 @@ async def prepare(folder: Path, broker: BrokerUrl, processes: Processes) -> Temp
     await processes.does(agent("bank", *credit))
     await processes.does(agent("merchant", "init", "shop", "--home", world.shop, "--bank", address))
     (world.shop / "catalog.toml").write_text(CATALOG)
-    seeds = SystemEntropy()
-    words = await create(world.wallet, PASSPHRASE, seeds.bytes(ENTROPY_BYTES), seeds, hard=False)
-    await create(world.bob, PASSPHRASE, seeds.bytes(ENTROPY_BYTES), seeds, hard=False)
+    entropy = SystemEntropy()
+    with CHEAP:
+        words = await create(world.wallet, PASSPHRASE, entropy.bytes(seed.ENTROPY_BYTES), entropy, hard=False)
+        await create(world.bob, PASSPHRASE, entropy.bytes(seed.ENTROPY_BYTES), entropy, hard=False)
     await world.launch("bank")
     claiming = await processes.start(agent("merchant", "run", "--home", world.shop, "--invitation", shop))
     await claiming.logs("is open")
