@@ -65,12 +65,23 @@ def load_settings(home: Path, name: str, kind: type[_T]) -> _T:
     Raises:
         HomeError: if there are none, or a line is wrong.
     """
-    path = home / f"{name}.toml"
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=kind)
+        return read_toml(home / f"{name}.toml", kind)
     except FileNotFoundError:
         raise HomeError(f"{home} is no home of a {name}: run `ecash {name} init --home {home}` first") from None
-    except msgspec.MsgspecError as error:
+
+
+def read_toml(path: Path, kind: type[_T]) -> _T:
+    """Read a TOML file.
+
+    Raises:
+        HomeError: with file and reason, if it is none, or a value is wrong.
+        OSError: if it cannot be read.
+    """
+    data = path.read_bytes()
+    try:
+        return msgspec.toml.decode(data, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # no UTF-8, too many digits, or too deep
         raise HomeError(f"{path}: {error}") from error
 
 
