@@ -1,0 +1,1 @@
+"""The suite for merchants: it is the bank, whose moods change, and a buyer."""
