@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS := test-agents test-exchanges test-client test-processes test-web test-docs test-protocol check
 
-.PHONY: demo test $(TESTS) fuzz crash histories guides docs screenshots setup clean
+.PHONY: demo test $(TESTS) simulate fuzz crash races flood conform planted histories guides docs screenshots setup clean
 
 demo: setup
 	@$(BIN)/ecash demo
@@ -44,11 +44,28 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The long runs: each prints what it did, and how much of it.
+simulate: setup
+	$(BIN)/ecash simulate --seeds 10000 --strict
+
 fuzz: setup
-	$(BIN)/python -m tests.fuzz --seconds 60
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --inputs 1000000
 
 crash: setup
-	ECASH_CRASH_SECONDS=60 $(BIN)/pytest tests/processes
+	ECASH_CRASH=full ECASH_CRASH_SECONDS=60 $(BIN)/pytest tests/processes
+
+races: setup
+	$(BIN)/python -m tests.races --races 1000 --workers 8 --torn 300 --flips 500
+
+flood: setup
+	$(BIN)/python -m tests.flood
+
+conform: setup
+	ECASH_CONFORM=full $(BIN)/pytest tests/conform
+
+planted: setup
+	$(BIN)/python -m tests.planted
 
 histories: setup
 	$(BIN)/python -m tests.histories --histories 10000 --processes 2

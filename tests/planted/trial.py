@@ -29,7 +29,7 @@ _THEIRS: Final = (
 )
 """What takes long to import, and is none of ours: the trials are forked from a process that has it."""
 
-_OPTIONS: Final = "-x --tb=line -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning".split()
+_OPTIONS: Final = ("-x", "--tb=line", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 _PLUGINS: Final = ("pytest_asyncio.plugin", "_hypothesis_pytestplugin")
 
 
