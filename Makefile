@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TESTS := test-agents test-exchanges test-client test-processes test-web test-docs test-protocol check
+TESTS := test-trust test-exchanges test-agents test-processes test-web test-docs test-client test-protocol check
 
 .PHONY: demo test $(TESTS) simulate fuzz crash races flood conform planted histories guides docs screenshots setup clean
 
@@ -23,7 +23,10 @@ test-client: setup
 	$(BIN)/pytest tests/agents/client
 
 test-agents: setup
-	$(BIN)/pytest tests --ignore=tests/agents/client --ignore=tests/protocol --ignore=tests/processes \
+	$(BIN)/pytest tests/agents --ignore=tests/agents/client
+
+test-trust: setup
+	$(BIN)/pytest tests --ignore=tests/agents --ignore=tests/protocol --ignore=tests/processes \
 		--ignore=tests/docs --ignore=tests/web
 
 test-exchanges: setup
@@ -49,7 +52,6 @@ simulate: setup
 	$(BIN)/ecash simulate --seeds 10000 --strict
 
 fuzz: setup
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --inputs 1000000
 
 crash: setup

@@ -10,6 +10,8 @@ from typing import Final, Self, TypeVar
 
 _T = TypeVar("_T")
 _BUSY_MS: Final = 10_000
+CONNECTIONS: Final[list[type[sqlite3.Connection]]] = [sqlite3.Connection]
+"""The last of these is what `connect` makes; the simulator adds its own, whose disk fails."""
 _SETTINGS: Final = "CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;\n"
 
 
@@ -28,7 +30,7 @@ def connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
         NewerSchema: if the file is of a later version.
         OlderSchema: if it is of an earlier one.
     """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=CONNECTIONS[-1])
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -77,7 +79,7 @@ class Database:
         if not path.exists():
             path.touch(mode=0o600)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
-        self._connection = self._thread.submit(connect, path, _SETTINGS + schema, version).result()
+        self._connection = connect(path, _SETTINGS + schema, version)
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,14 +2,16 @@
 
 It takes all that waits, up to a bound, does each piece of work under a savepoint, commits (one fsync for the whole
 group) and only then lets anybody know. So the cost of the fsync is shared, and nothing is told that is not on disk.
+While a group is committed, the next one gathers.
 """
 
 import asyncio
 import contextlib
-import queue
+import logging
 import sqlite3
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from protocol.errors import OurError
@@ -17,6 +19,7 @@ from protocol.errors import OurError
 from ..trace import point
 from .store import BooksError, BooksLost, BooksUnavailable
 
+_log = logging.getLogger("ecash.bank")
 GROUP: Final = 256
 """The most pieces of work in one transaction."""
 
@@ -53,10 +56,12 @@ class GroupWriter:
         self._now = self._lease = _leased_until(connection)
         self._closed = False
         self._lost = ""
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, args=[asyncio.get_running_loop()], name="books-writer")
-        self._thread.daemon = True
-        self._thread.start()
+        self._waiting: deque[_Job] = deque()
+        self._group: list[_Job] = []
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="books-writer")
+        self._awake = False
+        self._ending: asyncio.Future[None] | None = None
 
     async def do(self, work: Callable[[sqlite3.Connection, int], _T]) -> _T:
         """Return what `work`, given the connection and the time, returns; its changes are durable then.
@@ -69,39 +74,55 @@ class GroupWriter:
         """
         if self._closed:
             raise BooksUnavailable("the books are closed")
-        job = _Job(work, asyncio.get_running_loop().create_future())
-        self._jobs.put(job)
+        job = _Job(work, self._loop.create_future())
+        self._waiting.append(job)
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._wake)  # not at once: what else is asked for in this turn joins the group
         return cast("_T", await job.future)
 
     async def close(self) -> None:
-        """Finish what was asked for before, and end the thread."""
-        if not self._closed:
-            self._closed = True
-            self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        """Finish what was asked for before, give back the lease and close the connection."""
+        self._closed = True
+        if self._ending is None:
+            self._ending = self._loop.run_in_executor(self._thread, self._finish)
+        await asyncio.shield(self._ending)
+        self._thread.shutdown()
 
-    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        group: list[_Job] = []
+    def _wake(self) -> None:
+        """Let the thread serve what waits, for as long as anything does."""
+        self._awake = bool(self._waiting) and not self._closed
+        if self._awake:
+            self._loop.run_in_executor(self._thread, self._serve).add_done_callback(self._served)
+
+    def _served(self, serving: asyncio.Future[None]) -> None:
+        error = None if serving.cancelled() else serving.exception()
+        if error is None:
+            self._wake()
+        else:
+            self._abandon(error)
+
+    def _serve(self) -> None:
+        """Commit group after group until nothing waits. Runs in the thread, as all that follows."""
+        while group := self._next_group():
+            self._group = group
+            results = self._commit(group)
+            self._loop.call_soon_threadsafe(_tell, group, results)
+
+    def _finish(self) -> None:
         try:
-            while group := self._next_group():
-                results = self._commit(group)
-                loop.call_soon_threadsafe(_tell, group, results)
+            self._serve()
             self._give_back_lease()
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, and nobody closes twice
+            self._loop.call_soon_threadsafe(self._abandon, error)
         finally:
             self._connection.close()
-            loop.call_soon_threadsafe(self._abandon, group)
 
     def _next_group(self) -> list[_Job]:
-        """Wait for work and return all there is; nothing when the writer is closed."""
+        """Return all that waits, up to a bound."""
         group: list[_Job] = []
-        job = self._jobs.get()
-        while job is not None:
-            group.append(job)
-            if len(group) == GROUP or self._jobs.empty():
-                return group
-            job = self._jobs.get()
-        if group:
-            self._jobs.put(None)
+        while self._waiting and len(group) < GROUP:
+            group.append(self._waiting.popleft())
         return group
 
     def _commit(self, group: Sequence[_Job]) -> list[object]:
@@ -164,12 +185,11 @@ class GroupWriter:
         except sqlite3.Error as second:
             self._lost = f"the books have stopped, for a transaction could not be undone: {second}"
 
-    def _abandon(self, group: list[_Job]) -> None:
-        """Fail what is left when the thread has ended. Runs on the event loop, as `do` does: nothing slips between."""
+    def _abandon(self, error: BaseException) -> None:
+        """Fail all that waits after a fault of the writer itself. Runs on the event loop, as `do` does."""
+        _log.critical("the books have stopped", exc_info=error)
         self._closed = True
-        while not self._jobs.empty():
-            if (job := self._jobs.get()) is not None:
-                group.append(job)
+        group, self._waiting = [*self._group, *self._waiting], deque()
         _tell(group, [BooksLost("the books have stopped") for _ in group])
 
 

@@ -52,6 +52,16 @@ def test_a_party_has_its_burst_and_then_its_rate() -> None:
     assert door.arrive("a", 5, now=600).told == ADMITTED
 
 
+def test_a_clock_that_is_set_back_starves_nobody() -> None:
+    door, year = Door(Bounds(rate=10, burst=20, refusals=1)), 365 * 86_400_000
+    assert all(door.arrive("a", now=year).told == ADMITTED for _ in range(20))
+    assert door.arrive("a", now=year).told == Told(Verdict.REFUSED, 100)
+    assert door.arrive("a", now=1_000).told == Told(Verdict.DROPPED)  # refusals have a rate of their own
+    assert door.arrive("a", now=2_000).told == ADMITTED
+    assert all(door.arrive("a", now=2_000).told == ADMITTED for _ in range(9))
+    assert door.arrive("a", now=2_000).told == Told(Verdict.REFUSED, 100)
+
+
 def test_what_costs_more_than_a_burst_takes_the_whole_burst() -> None:
     door = Door()
     assert door.arrive("a", 10**6).told == ADMITTED

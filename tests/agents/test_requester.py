@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from agents.requester import NobodyAnswers, Requester, asking, later, pause_ms
+from agents.requester import INBOX, NobodyAnswers, Requester, asking, later, pause_ms
 from broker.port import Incoming, LinkDown, Outgoing
 from protocol import topics
 from protocol.answer import overloaded, refuse
@@ -62,6 +62,22 @@ async def test_who_asks_for_a_pause_is_asked_again_after_it(network: Network, mo
         assert slept == [2.0]
         only_busy = await requester.ask(b"r" * 16, send, [10_000, 0], lambda _: 1)
         assert only_busy == answer(rest=bytes(40)), "what is known is that somebody is there"
+
+
+async def test_of_a_flood_of_answers_nothing_piles_up(network: Network) -> None:
+    async with asking(network.link("me", persistent=False)) as requester:
+        read: list[bytes] = []
+
+        async def send(_: int) -> None:
+            for number in range(1_000):
+                await requester.take_in(Incoming(REPLY, answer(rest=number.to_bytes(40))))
+
+        def garbled(sealed: bytes) -> int | None:
+            read.append(sealed)
+            raise PeerError(Refusal.MALFORMED, "no answer")
+
+        assert await requester.ask(b"r" * 16, send, [0], garbled) is None
+        assert len(read) <= INBOX
 
 
 def test_only_who_is_overloaded_asks_for_a_pause() -> None:

@@ -180,7 +180,7 @@ class Town:
             settings, keys, catalog, self.sales, link, self.clock, entropy, invitations, self.bounds
         )
         await self._shop.enter_async_context(running(self.shop.run()))
-        await asyncio.wait_for(self.shop.ready.wait(), 20)
+        await asyncio.wait_for(self.shop.ready.wait(), 120)
 
     async def stop_shop(self) -> None:
         """Close the shop and its books."""

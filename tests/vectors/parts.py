@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agents.invitation import hash_invitation, write_invitation
-from protocol.answer import Answer, _SignedAnswer, refuse, seal_answer, seal_secret
+from protocol.answer import Answer, Pause, _SignedAnswer, refuse, seal_answer, seal_secret
 from protocol.blind_rsa import emsa_pss_encode
 from protocol.coins import Coin, message_of
 from protocol.commission import Commission
@@ -261,6 +261,7 @@ def bodies(story: Story, parcel: bytes) -> list[dict[str, Any]]:
         DepositAnswer(verdict, commission),
         InquiryAnswer(verdict),
         Status(open=True, lanes=4),
+        Pause(1_500),
     ]
     return [shown(message) for message in said]
 

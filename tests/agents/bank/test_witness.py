@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agents.bank.home import sign_keyset
@@ -137,6 +138,22 @@ async def test_books_that_do_not_know_the_last_keyset_are_refused(start: Start) 
         await start.check()
 
 
+async def test_totals_may_name_what_the_keyset_holds_no_more(
+    start: Start, alice: Caller, warned: pytest.LogCaptureFixture
+) -> None:
+    """Keys were rotated while the bank was down, and the oldest ones had come to their end."""
+    old, identity, books = start.town.keyset, start.town.mint.keys.identity, start.town.books
+    await alice.withdraw(8, 4, 2, 1)
+    start.announce((await start.totals()).encode())
+    named = Totals.decode((await start.totals()).statement).denominations[0].denomination
+    left = tuple(one for one in old.denominations if one.id != named)
+    start.town.keyset = msgspec.structs.replace(next_of(old), denominations=left)
+    await books.add_keyset(0, sign_keyset(identity, old))
+    await books.add_keyset(1, sign_keyset(identity, start.town.keyset))
+    await start.check()
+    assert not warned.records
+
+
 async def test_the_operator_may_go_on_with_what_is_left(
     start: Start, alice: Caller, warned: pytest.LogCaptureFixture
 ) -> None:
@@ -173,8 +190,14 @@ async def test_a_broker_that_keeps_nothing_is_told_of(
 
 
 async def test_real_brokers_tell_what_they_keep_and_that_they_keep_nothing(
-    founded: Town, alice: Caller, rig: Rig, clock: VirtualClock, warned: pytest.LogCaptureFixture
+    founded: Town,
+    alice: Caller,
+    rig: Rig,
+    clock: VirtualClock,
+    warned: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("agents.bank.witness.PATIENCE_S", 60.0)
     async with AsyncExitStack() as stack:
         link = await stack.enter_async_context(MqttLink(rig.log_in(BANK), "north-witnessed", persistent=True))
 
