@@ -33,6 +33,7 @@ _log = logging.getLogger("ecash.admission")
 _FULL_MS: Final = 1_000
 """The pause that is asked for when places are lacking: as long as a sender's first wait."""
 _REPORT_MS: Final = 60_000
+_LINE_UNITS: Final = 16
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -134,7 +135,7 @@ class _Bucket:
     def refill(self, now: int, rate: int, burst: int) -> None:
         """Add what has come together since."""
         self.tokens = min(burst, self.tokens + max(0, now - self.at) * rate / 1000)
-        self.at = max(now, self.at)
+        self.at = now
 
 
 @dataclass(slots=True, eq=False)
@@ -148,7 +149,10 @@ class _Party(_Bucket):
 
 
 class Admission:
-    """The rules, without clock and waiting. Times are milliseconds; they may stand still, but not go back for long.
+    """The rules, without clock and waiting.
+
+    Times are milliseconds. A clock that is set back delays nobody: what was saved stays, and a party is kept quiet for
+    no longer than it was told.
 
     Attributes:
         figures: how many requests came to each verdict.
@@ -261,7 +265,8 @@ class Admission:
     def _turn_away(self, turn: Turn, party: _Party, wait_ms: int, now: int) -> None:
         budget = self._refusals
         budget.refill(now, self.bounds.refusals, self.bounds.refusals)
-        if now < party.quiet_until or budget.tokens < 1:
+        quiet = 0 < party.quiet_until - now <= MAX_RETRY_AFTER  # more is left only of a clock that was set back
+        if quiet or budget.tokens < 1:
             self._tell(turn, Told(Verdict.DROPPED))
             return
         budget.tokens -= 1
@@ -295,6 +300,7 @@ class Gate:
         self._clock = clock
         self._name = name
         self._reported = 0
+        self._lines = _Bucket(tokens=bounds.burst, at=0)
 
     @asynccontextmanager
     async def turn(self, party: str, cost: int) -> AsyncIterator[Told]:
@@ -315,10 +321,20 @@ class Gate:
         finally:
             self.admission.leave(turn)
 
+    def worth_a_line(self) -> bool:
+        """Tell whether the log has room for a line about junk; all parties together have one party's units for it."""
+        bounds = self.admission.bounds
+        self._lines.refill(self._clock.now(), bounds.rate, bounds.burst)
+        cost = min(_LINE_UNITS, bounds.burst)
+        if self._lines.tokens < cost:
+            return False
+        self._lines.tokens -= cost
+        return True
+
     def _report(self) -> None:
         """Log the figures, at most once a minute: a flood of requests must not become one of lines."""
         now = self._clock.now()
-        if now >= self._reported + _REPORT_MS:
+        if not 0 <= now - self._reported < _REPORT_MS:
             self._reported = now
             figures = self.admission.figures
             told = ", ".join(f"{figures[verdict]} {verdict}" for verdict in Verdict)

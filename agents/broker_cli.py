@@ -223,7 +223,7 @@ def _running_at(home: Path) -> BrokerUrl | None:
 
 def _authority(home: Path) -> Issued:
     certificate_file, key_file = home / CA, home / _CA_KEY
-    if not key_file.exists():
+    if not (key_file.exists() and certificate_file.exists()):
         made = new_authority(f"e-cash broker {socket.gethostname()}"[:64], _now())
         write_private(key_file, made.key)
         write_private(certificate_file, made.certificate)

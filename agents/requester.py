@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import NamedTuple, TypeAlias
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from broker.port import Incoming, Link, LinkError, Outgoing
 from protocol import topics
@@ -15,7 +16,10 @@ from protocol.refusals import Refusal
 
 from .world import Clock, Entropy
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+INBOX: Final = 16
+"""How many answers to a request are kept that nobody has read yet."""
 
 Take: TypeAlias = Callable[[bytes], Awaitable[Outgoing | None]]
 """Takes the payload of a message in; may return one to publish (see `broker.port.Handler`)."""
@@ -119,8 +123,8 @@ class Requester:
                 `pause_ms`); None if it is the answer that is waited for. The last one is returned in any case. If it
                 raises `PeerError`, what has come is none, and the true one may follow.
         """
-        inbox: asyncio.Queue[bytes] = asyncio.Queue()
-        self.expect(request_id, inbox.put)
+        inbox: asyncio.Queue[bytes] = asyncio.Queue(INBOX)
+        self.expect(request_id, partial(keep, inbox))
         sealed, pause = None, 0
         try:
             for attempt, wait_ms in enumerate(waits_ms):
@@ -158,9 +162,13 @@ class Requester:
         return Outgoing(topic, request.envelope, correlation=request.request_id)
 
 
-async def _hear(
-    inbox: asyncio.Queue[bytes], pause_of: Callable[[bytes], int | None]
-) -> tuple[bytes, int | None]:
+async def keep(inbox: asyncio.Queue[_T], answer: _T) -> None:
+    """Put an answer into an inbox unless that is full: of a flood nothing piles up, and the true one is repeated."""
+    with contextlib.suppress(asyncio.QueueFull):
+        inbox.put_nowait(answer)
+
+
+async def _hear(inbox: asyncio.Queue[bytes], pause_of: Callable[[bytes], int | None]) -> tuple[bytes, int | None]:
     """Return the first answer that can be read, and the pause that it asks for."""
     while True:
         sealed = await inbox.get()

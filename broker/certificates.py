@@ -60,7 +60,8 @@ def agent_certificate(authority: Issued, name: str, now: datetime.datetime) -> I
 def write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner can read, whole before it has its name."""
     draft = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    draft.unlink(missing_ok=True)  # whatever is there, its readers are not to have this
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
     draft.rename(path)
 

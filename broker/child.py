@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-START_S: Final = 10.0
+START_S: Final = 60.0
 STOP_S: Final = 5.0
 _LOOK_S: Final = 0.02
 
@@ -29,7 +29,7 @@ def running(command: Sequence[str], port: int, log: Path) -> Iterator[subprocess
         log: takes its output, appended.
 
     Raises:
-        BrokerFailed: somebody else listens there, the program ended, or did not accept within 10 s.
+        BrokerFailed: somebody else listens there, the program ended, or did not accept within 60 s.
     """
     if accepts(port):
         raise BrokerFailed(f"port {port} is taken")

@@ -38,6 +38,8 @@ KEEPALIVE_S: Final = 30
 _ANNOUNCEMENT: Final = "ecash/v1/<owner>/<what>"
 _NO_SUBSCRIBER: Final = 0x10
 _FORBIDDEN: Final = frozenset({0x86, 0x87, 0x8A, 0x8C, 0x90})
+_NONSENSE: Final = (IndexError, ValueError)
+"""What paho raises when a websocket's answer, or a host's name, is none."""
 _NODELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
@@ -126,7 +128,7 @@ class Connection(aiomqtt.Client):
             # for the broker's consent.
             if not self._connected.done():
                 self._connected.set_exception(aiomqtt.MqttError("given up"))
-            with contextlib.suppress(aiomqtt.MqttError):
+            with contextlib.suppress(aiomqtt.MqttError, *_NONSENSE):
                 await opening
                 await self.close()
             self._drop()
@@ -134,6 +136,9 @@ class Connection(aiomqtt.Client):
         except aiomqtt.MqttError as error:
             self._drop()
             raise _refused(self._url, error) from error
+        except _NONSENSE as error:
+            self._drop()
+            raise LinkDown(f"no connection: {error}") from error
         self._disconnected.add_done_callback(self._on_lost)
         if not self._client.is_connected():
             self._drop()
@@ -163,6 +168,8 @@ class Connection(aiomqtt.Client):
             codes = await self.subscribe([(name, _options(name)) for name in filters])
         except aiomqtt.MqttError as error:
             raise LinkDown(f"no subscription: {error}") from error
+        if len(codes) != len(filters):
+            raise LinkDown(f"no subscription: {len(codes)} answers to {len(filters)} filters")
         for name, code in zip(filters, codes, strict=True):
             if isinstance(code, ReasonCode) and code.is_failure:
                 raise NotAuthorized(f"the broker refuses the subscription to {name}: {code}")

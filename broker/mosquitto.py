@@ -116,7 +116,8 @@ def add_password(home: Path, name: str) -> str:
     check_log_in(name)
     password = secrets.token_urlsafe(24)
     passwords = _private(home / PASSWORDS)
-    subprocess.run([find("mosquitto_passwd"), "-b", str(passwords), name, password], check=True, capture_output=True)
+    twice = f"{password}\n{password}\n".encode()  # it asks twice; as an argument every user of the machine could see it
+    subprocess.run([find("mosquitto_passwd"), str(passwords), name], input=twice, check=True, capture_output=True)
     reload(home)
     return password
 

@@ -220,10 +220,7 @@ class MqttLink:
         )
         await connection.open()
         try:
-            if self._filters:
-                await connection.grant(tuple(self._filters))
-            for message in tuple(self._announced.values()):
-                await connection.finish(message, connection.start(message))
+            await self._catch_up(connection)
             task = asyncio.current_task()
             if task is not None and task.cancelling():  # swallowed meanwhile, see `_stop`
                 raise asyncio.CancelledError
@@ -239,6 +236,19 @@ class MqttLink:
                 connection.abandon()  # else what was announced already would stand: `__aexit__` says no farewell now
             else:
                 await connection.close()
+
+    async def _catch_up(self, connection: Connection) -> None:
+        """Subscribe to and announce all that is noted, and what is noted while that goes on."""
+        granted, announced = set[str](), dict[str, Outgoing]()
+        while self._filters.keys() > granted or self._announced != announced:
+            filters = tuple(name for name in self._filters if name not in granted)
+            if filters:
+                await connection.grant(filters)
+                granted.update(filters)
+            for message in tuple(self._announced.values()):
+                if announced.get(message.topic) != message:
+                    await connection.finish(message, connection.start(message))
+                    announced[message.topic] = message
 
     async def _stop(self) -> None:
         if self._runner is None:

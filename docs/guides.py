@@ -8,6 +8,7 @@ what differs each time (ids, keys, words, times); `--write` puts what was printe
 import argparse
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -120,11 +121,17 @@ def play(commands: Sequence[str]) -> list[str]:
     return ["".join(f"{line.rstrip()}\n" for line in part.splitlines()) for part in printed]
 
 
+def _free_port() -> int:
+    """Return a port where nobody listens, below those that the kernel gives to connections."""
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def _environment(folder: Path) -> dict[str, str]:
     """Return what the shell finds: its home and temporary files are in the folder, and a free port is named."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     places = [str(folder), str(Path(sys.executable).parent), os.environ["PATH"]]
     return {
         "PATH": os.pathsep.join(places),
@@ -133,7 +140,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "COLUMNS": "110",
-        "ECASH_TOWN_PORT": str(port),
+        "ECASH_TOWN_PORT": str(_free_port()),
     }
 
 

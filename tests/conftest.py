@@ -6,12 +6,18 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from broker.address import BrokerUrl
 from broker.embedded import embedded_broker
 from broker.mosquitto import Mosquitto, NotInstalled, add_password, find, mosquitto_broker
+
+# What takes how long is the machine's affair: it may stand still at any time.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 class Rig:
@@ -37,11 +43,28 @@ class Rig:
         self._running.close()
 
 
+_TAKEN: Final = list[socket.socket]()
+"""Names that hold the ports of this process."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a port that nobody else takes before the caller listens there, however late, nor while it is away.
+
+    It is below those that the kernel gives to connections, and held by a name, until this process ends, against other
+    runs of the tests at the same time.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0ecash-tests-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            name.close()
+            continue
+        _TAKEN.append(name)
+        return port
 
 
 @pytest.fixture(scope="session")

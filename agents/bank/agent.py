@@ -165,7 +165,8 @@ class BankAgent:
 
     def _drop(self, message: Incoming, error: PeerError) -> None:
         self.dropped[error.refusal] += 1
-        _log.warning("dropped %d bytes on %s: %s", len(message.payload), message.topic, error)
+        if self._door.worth_a_line():  # the topic is its sender's, too: 64 KiB of anything
+            _log.warning("dropped %d bytes on %.100r: %s", len(message.payload), message.topic, error)
 
     async def _admit(self, topic: topics.BankRequest, request: Request, told: Told, cost: int) -> bytes | None:
         """Answer a request when its sender's turn has come; None for one that is turned away without an answer.

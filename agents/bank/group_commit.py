@@ -31,8 +31,9 @@ _T = TypeVar("_T")
 _ILLEGAL: Final = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError)
 """What SQLite raises for values that no caller should give; its other errors are failures of the database."""
 
-_LOST: Final = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC, sqlite3.SQLITE_CORRUPT)
-"""After these nobody knows what is on disk, and a second fsync that succeeds proves nothing: the writer stops."""
+_LOST: Final = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+"""After these, and any SQLITE_CORRUPT, nobody knows what is on disk, and a second fsync that succeeds proves nothing:
+the writer stops."""
 
 
 class _Job(NamedTuple):
@@ -73,7 +74,7 @@ class GroupWriter:
             OurError: the work broke a constraint of the database.
         """
         if self._closed:
-            raise BooksUnavailable("the books are closed")
+            raise BooksLost(self._lost) if self._lost else BooksUnavailable("the books are closed")
         job = _Job(work, self._loop.create_future())
         self._waiting.append(job)
         if not self._awake:
@@ -177,7 +178,8 @@ class GroupWriter:
 
     def _roll_back(self, error: sqlite3.Error) -> None:
         """Leave no half state. If even that fails, or what is on disk is unknown, do nothing any more."""
-        if getattr(error, "sqlite_errorcode", None) in _LOST:
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code in _LOST or code & 0xFF == sqlite3.SQLITE_CORRUPT:
             self._lost = f"the books have stopped, for what is on disk is unknown: {error}"
         try:
             if self._connection.in_transaction:
@@ -189,8 +191,9 @@ class GroupWriter:
         """Fail all that waits after a fault of the writer itself. Runs on the event loop, as `do` does."""
         _log.critical("the books have stopped", exc_info=error)
         self._closed = True
+        self._lost = self._lost or "the books have stopped"
         group, self._waiting = [*self._group, *self._waiting], deque()
-        _tell(group, [BooksLost("the books have stopped") for _ in group])
+        _tell(group, [BooksLost(self._lost) for _ in group])
 
 
 def _leased_until(connection: sqlite3.Connection) -> int:

@@ -75,7 +75,7 @@ async def serve(home: Path, clock: Clock, *, despite_loss: bool = False) -> None
             agent = BankAgent(keyset, announcement, keys, books, signer, clock, settings.bounds())
             try:
                 async with MqttLink(broker, client_id, persistent=True, will=will, patience_s=math.inf) as link:
-                    aside = MqttLink(broker.anonymous, SystemEntropy().bytes(16).hex(), persistent=False)
+                    aside = MqttLink(broker, SystemEntropy().bytes(16).hex(), persistent=False)
                     await check_history(books, keyset, keys.identity, clock, link, aside, despite_loss=despite_loss)
                     await _run(
                         agent.run(link),

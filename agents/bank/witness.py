@@ -10,7 +10,7 @@ from typing import Final
 from broker.port import Link, LinkError, Outgoing
 from protocol import topics
 from protocol.errors import PeerError
-from protocol.keyset import Keyset
+from protocol.keyset import Keyset, read_keyset
 from protocol.messages import Signed, Status
 from protocol.refusals import Refusal
 from protocol.signatures import Domain
@@ -54,7 +54,7 @@ async def check_history(
         identity_seed: 32 bytes, what the bank signs with.
         clock: the bank's.
         link: the bank's presence, entered; it announces that the bank is not open yet.
-        aside: an anonymous presence that is not entered yet.
+        aside: another presence that is not entered yet, under an id of its own.
         despite_loss: only warn.
 
     Raises:
@@ -72,7 +72,7 @@ async def check_history(
         return
     ours = Totals.decode(sign_totals(await count(books, clock), keyset, identity_seed).statement)
     try:
-        check_growth(open_totals(told, keyset), ours, keyset)
+        check_growth(open_totals(told, await _keyset_of(books, told, keyset)), ours, keyset)
     except PeerError as error:
         loss = f"the books are behind what this bank has announced: {error.detail}"
         if not despite_loss:
@@ -97,6 +97,14 @@ async def _last_announced(bank: str, aside: Link) -> bytes:
         await requester.follow(topics.totals(bank), take)
         await requester.retained(topics.status(bank), PATIENCE_S)
     return heard[-1]
+
+
+async def _keyset_of(books: Books, told: Signed, newest: Keyset) -> Keyset:
+    """Return the keyset that totals were made under: it may hold denominations that the newest holds no more."""
+    made_under = Totals.decode(told.statement).keyset
+    if made_under not in newest.chain:
+        return newest
+    return read_keyset((await books.keysets())[newest.chain.index(made_under)])
 
 
 def _own(announced: bytes, keyset: Keyset) -> Signed | None:

@@ -10,7 +10,7 @@ from protocol import topics
 from protocol.errors import PeerError
 from protocol.machine import Event, Overdue, Send
 
-from ..requester import Later, Requester
+from ..requester import INBOX, Later, Requester, keep
 from ..trace import point
 from .machines import MACHINES
 from .store import ExchangeRow
@@ -51,10 +51,24 @@ async def drive(
     wallet: Wallet, row: ExchangeRow, sends: list[Send], talk: Correspondence, patience_ms: int
 ) -> ExchangeRow:
     """Carry an exchange on until it has ended, or rests, or patience is over: then it goes on another time."""
-    inbox: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+    inbox: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(INBOX)
     for request_id in talk.readers:
         talk.requester.expect(request_id, partial(_put, inbox, request_id))
-    give_up_at = wallet.clock.now() + patience_ms
+    try:
+        return await _carry_on(wallet, row, sends, talk, inbox, wallet.clock.now() + patience_ms)
+    finally:
+        for request_id in talk.readers:
+            talk.requester.forget(request_id)
+
+
+async def _carry_on(
+    wallet: Wallet,
+    row: ExchangeRow,
+    sends: list[Send],
+    talk: Correspondence,
+    inbox: asyncio.Queue[tuple[bytes, bytes]],
+    give_up_at: int,
+) -> ExchangeRow:
     asked = frozenset[bytes]()
     while row.open and not isinstance(row.state, MACHINES[row.kind].resting):
         for send in sends:
@@ -68,7 +82,7 @@ async def drive(
 
 
 async def _put(inbox: asyncio.Queue[tuple[bytes, bytes]], request_id: bytes, sealed: bytes) -> None:
-    await inbox.put((request_id, sealed))
+    await keep(inbox, (request_id, sealed))
 
 
 async def _send(talk: Correspondence, send: Send) -> None:

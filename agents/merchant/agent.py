@@ -183,7 +183,8 @@ class MerchantAgent:
 
     def _drop(self, message: Incoming, error: PeerError) -> None:
         self.dropped[error.refusal] += 1
-        _log.warning("dropped %d bytes on %s: %s", len(message.payload), message.topic, error)
+        if self._door.worth_a_line():  # the topic is its sender's, too: 64 KiB of anything
+            _log.warning("dropped %d bytes on %.100r: %s", len(message.payload), message.topic, error)
 
     async def _serve(self, topic: topics.MerchantRequest, message: Incoming, told: Told) -> Outgoing | None:
         """Serve a request whose turn it is, or turn it away."""

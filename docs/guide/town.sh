@@ -51,7 +51,17 @@ ended() {
 }
 
 # free_port: one of this machine's where nothing listens.
-free_port() { python3 -c 'import socket; one = socket.socket(); one.bind(("127.0.0.1", 0)); print(one.getsockname()[1])'; }
+free_port() {
+    python3 - <<'PYTHON'
+import random, socket
+while True:
+    port = random.randrange(10_000, 32_000)  # below those that the kernel gives to connections
+    with socket.socket() as one:
+        if one.connect_ex(("127.0.0.1", port)):
+            break
+print(port)
+PYTHON
+}
 
 # comes TEXT COMMAND …: run a command again and again until it prints the text, for half a minute at most.
 comes() {

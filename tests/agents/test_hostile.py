@@ -136,7 +136,9 @@ nested = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(kind=st.sampled_from(sorted(topics.BANK_KINDS)), body=nested.map(msgpack.packb) | st.binary(max_size=200))
 async def test_no_body_whatever_makes_the_bank_fail(founded: Town, kind: str, body: bytes) -> None:
     nobody = Caller(founded, "nobody")

@@ -64,7 +64,7 @@ async def test_a_broker_with_all_powers_makes_and_loses_no_cent(
         network.peaceful = True
         for _ in range(TRIES):
             clock.advance(HOUR_MS)  # by then nothing can be deposited any more, and the bank tells
-            await in_time(clock, resume(alice))
+            await in_time(clock, resume(alice, patience_ms=HOUR_MS))
         rows = await alice.store.exchanges()
         assert all(not row.open for row in rows), "when the broker is honest again, everything ends"
         assert set(await states(alice)) <= {"free"}
@@ -73,6 +73,8 @@ async def test_a_broker_with_all_powers_makes_and_loses_no_cent(
         assert await reckon(town, alice, 1002) == 200 - paid - commissions
         sold = [one for one in (await town.books.snapshot()).payments if one.accepted]
         assert len(sold) == sum(isinstance(row.state, payment.Paid | payment.Unreceipted) for row in rows)
-        assert isinstance((await in_time(clock, town.buy(alice, "card"), 1000)).state, payment.Paid)
+        assert isinstance(
+            (await in_time(clock, town.buy(alice, "card", patience_ms=HOUR_MS), 1000)).state, payment.Paid
+        )
     assert await town.faults() == []
     assert len(set(network.deeds)) >= 6

@@ -25,6 +25,7 @@ def plain(url: BrokerUrl, client: str) -> aiomqtt.Client:
         username=url.user,
         password=url.password,
         identifier=client,
+        timeout=120,
         protocol=aiomqtt.ProtocolVersion.V5,
     )
 
@@ -32,7 +33,7 @@ def plain(url: BrokerUrl, client: str) -> aiomqtt.Client:
 async def heard_until(listener: aiomqtt.Client, last: str) -> list[str]:
     """The topics that were delivered, up to and without `last`."""
     heard: list[str] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         async for message in listener.messages:
             if message.topic.value == last:
                 return heard
@@ -86,7 +87,7 @@ async def test_an_inbox_keeps_what_comes_while_its_owner_is_away(mosquitto_url: 
         await link.publish(Outgoing(topics.inbox(owner, giver), b"sealed"))
     async with MqttLink(mosquitto_url, owner, persistent=True) as link:
         serving = asyncio.create_task(link.serve(take))
-        message = await asyncio.wait_for(arrived.get(), 10)
+        message = await asyncio.wait_for(arrived.get(), 120)
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
     assert (message.topic, message.payload) == (topics.inbox(owner, giver), b"sealed")

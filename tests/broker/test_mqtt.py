@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from broker.address import BrokerUrl
 from broker.connection import Connection
 from broker.mqtt import MqttLink, pause_s
-from broker.port import MAX_PAYLOAD, Link, LinkDown, NotAuthorized, NotDelivered, Outgoing, TooLarge
+from broker.port import MAX_PAYLOAD, Incoming, Link, LinkDown, NotAuthorized, NotDelivered, Outgoing, TooLarge
 from protocol import topics
 from protocol.errors import PeerError
 from tests.conformance.link import Asker, Bank, LinkConformance, World
@@ -30,7 +30,7 @@ class MqttWorld(World):
         wire = self._wires[client] = await self._open.enter_async_context(Wire(self._rig.url.port))
         url = self._rig.log_in(owner) if owner else self._rig.url
         through = BrokerUrl(url.host, wire.port, url.user, url.password)
-        return MqttLink(through, client, persistent=owner is not None, will=will, patience_s=10)
+        return MqttLink(through, client, persistent=owner is not None, will=will, patience_s=120)
 
     def cut(self, client: str) -> None:
         self._wires[client].cut()
@@ -49,6 +49,40 @@ class TestMqttLink(LinkConformance):
     pass
 
 
+async def test_what_is_noted_while_the_link_comes_up_is_not_forgotten(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granting, go_on, heard = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    grant, late = Connection.grant, Outgoing(topics.status("north"), b"late", retain=True)
+
+    async def slow_grant(self: Connection, filters: tuple[str, ...]) -> None:
+        await grant(self, filters)
+        granting.set()
+        await go_on.wait()
+
+    async def hear(message: Incoming) -> None:
+        if (message.topic, message.payload) == (late.topic, late.payload):
+            heard.set()
+
+    async def note(link: Link) -> None:
+        await granting.wait()
+        assert not link.connected
+        await link.subscribe(late.topic)
+        await link.announce(late)
+        go_on.set()
+
+    monkeypatch.setattr(Connection, "grant", slow_grant)
+    link = MqttLink(rig.log_in("north"), "north-late", persistent=False)
+    await link.subscribe(topics.keys("north"))
+    noting = asyncio.create_task(note(link))
+    async with asyncio.timeout(120), link:
+        serving = asyncio.create_task(link.serve(hear))
+        await heard.wait()
+        await noting
+        await link.publish(Outgoing(late.topic, b"", retain=True))
+        serving.cancel()
+
+
 async def test_entering_fails_when_there_is_no_broker() -> None:
     url = BrokerUrl("127.0.0.1", free_port())
     with pytest.raises(LinkDown, match=url.public):
@@ -64,10 +98,16 @@ async def test_entering_fails_when_what_listens_is_silent() -> None:
     server = await asyncio.start_server(swallow, "127.0.0.1", 0)
     async with server:
         url = BrokerUrl("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             with pytest.raises(LinkDown):
                 async with MqttLink(url, "client", persistent=False, patience_s=0.2):
                     pass
+
+
+async def test_entering_fails_when_the_host_can_have_no_address() -> None:
+    with pytest.raises(LinkDown, match="no connection"):
+        async with MqttLink(BrokerUrl("h" * 70 + ".example"), "client", persistent=False, patience_s=0.2):
+            pass
 
 
 async def test_entering_fails_when_what_listens_hangs_up() -> None:
@@ -86,7 +126,7 @@ async def test_a_patient_link_waits_for_a_broker_that_starts_later(embedded: Rig
     link = MqttLink(embedded.url, secrets.token_hex(8), persistent=False, patience_s=math.inf)
     entering = asyncio.create_task(link.__aenter__())
     await asyncio.to_thread(embedded.restart)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await entering
     assert link.connected
     await link.__aexit__(None, None, None)
@@ -121,7 +161,7 @@ async def test_a_forbidden_announcement_does_not_keep_the_link_from_connecting_a
         world = MqttWorld(mosquitto, wires)
         bank, asker = Bank(world), Asker(world)
         kept = Outgoing(topics.keys(bank.name), b"kept", retain=True)
-        async with asyncio.timeout(20), bank.open() as server, asker.open(kept.topic) as link:
+        async with asyncio.timeout(120), bank.open() as server, asker.open(kept.topic) as link:
             await server.announce(kept)
             await asker.hear()
             with pytest.raises(NotAuthorized):
@@ -151,7 +191,7 @@ async def test_an_answer_that_nobody_hears_is_counted(mosquitto: Rig) -> None:
         world = MqttWorld(mosquitto, wires)
         bank, leaver, asker = Bank(world), Asker(world), Asker(world)
         bank.held[b"leaving"] = asyncio.Event()
-        async with asyncio.timeout(20), bank.open() as server, asker.open() as link:
+        async with asyncio.timeout(120), bank.open() as server, asker.open() as link:
             async with leaver.open() as leaving:
                 await leaving.publish(bank.request(leaver.client, b"leaving"))
                 await bank.arrivals.get()
@@ -170,11 +210,12 @@ async def test_messages_outside_the_window_are_ignored(mosquitto: Rig) -> None:
     async with contextlib.AsyncExitStack() as wires:
         bank, asker = Bank(MqttWorld(mosquitto, wires)), Asker(MqttWorld(mosquitto, wires))
         request = bank.request(asker.client, b"").topic
-        async with asyncio.timeout(20), bank.open():
+        async with asyncio.timeout(120), bank.open():
             async with aiomqtt.Client(
                 mosquitto.url.host,
                 mosquitto.url.port,
                 identifier=asker.client,
+                timeout=120,
                 protocol=aiomqtt.ProtocolVersion.V5,
             ) as client:
                 await client.publish(request, b"zero", qos=0)
@@ -190,7 +231,7 @@ async def test_the_will_is_heard_of_who_leaves_while_it_is_still_announcing(
         await asyncio.Event().wait()
 
     topic = topics.status(unique)
-    async with asyncio.timeout(30), contextlib.AsyncExitStack() as wires:
+    async with asyncio.timeout(120), contextlib.AsyncExitStack() as wires:
         asker = Asker(MqttWorld(mosquitto, wires))
         async with asker.open(topic):
             will = Outgoing(topic, b"gone", retain=True)

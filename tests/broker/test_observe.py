@@ -105,7 +105,7 @@ def test_an_unknown_topic_is_flagged_and_cannot_act_on_the_terminal(topic: str) 
 async def test_watching_reports_what_travels(embedded_url: BrokerUrl, unique: str) -> None:
     seen: asyncio.Queue[Sighting] = asyncio.Queue()
     topic = topics.status(unique)
-    async with asyncio.timeout(20), MqttLink(embedded_url, unique, persistent=False) as link:
+    async with asyncio.timeout(120), MqttLink(embedded_url, unique, persistent=False) as link:
         await link.publish(Outgoing(topic, b"here", retain=True))
         watching = asyncio.create_task(watch(embedded_url, seen.put_nowait, clock=lambda: 7.0))
         while (sighting := await seen.get()).topic != topic:

@@ -22,6 +22,12 @@ LARGE = "a packet that is too large is not delivered"
 LOG_IN = "a name without its password is refused"
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is to come may come late."""
+    monkeypatch.setattr("broker.probe.PATIENCE_S", 60.0)
+
+
 async def faults(url: BrokerUrl) -> list[str]:
     return [one.rule for one in await probe(url) if not one.good]
 

@@ -57,6 +57,7 @@ def plain(url: BrokerUrl, client: str, will: aiomqtt.Will | None = None, clean: 
         username=url.user,
         password=url.password,
         identifier=client,
+        timeout=120,
         protocol=aiomqtt.ProtocolVersion.V5,
         will=will,
         clean_start=clean,
@@ -74,7 +75,7 @@ async def listening(url: BrokerUrl, client: str, *filters: str) -> AsyncIterator
 async def heard_until(listener: aiomqtt.Client, last: str) -> list[str]:
     """The topics that were delivered, up to and without `last`."""
     heard: list[str] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         async for message in listener.messages:
             if message.topic.value == last:
                 return heard

@@ -31,7 +31,7 @@ LONG_AGO = NOW - datetime.timedelta(days=3000)
 
 async def enter(url: BrokerUrl) -> None:
     """Enter a link that would wait for ever for a broker that starts later."""
-    async with asyncio.timeout(30), MqttLink(url, "client-0", persistent=False, patience_s=math.inf):
+    async with asyncio.timeout(120), MqttLink(url, "client-0", persistent=False, patience_s=math.inf):
         pass
 
 
@@ -70,7 +70,7 @@ async def test_a_bank_answers_whatever_way_they_come(town: Town, way: str, size:
         await heard.put(message)
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(120),
         MqttLink(town.way(way, "bank"), "bank-tls", persistent=True) as bank,
         MqttLink(town.way(way, None), "a11ce", persistent=False) as alice,
     ):
@@ -88,7 +88,7 @@ async def test_a_bank_answers_whatever_way_they_come(town: Town, way: str, size:
 async def test_a_websocket_carries_no_more_than_a_mebibyte_either(town: Town) -> None:
     """Mosquitto 2.0.11 does not hold websockets to `max_packet_size`."""
     gift, end = topics.inbox("b0b", "ma110ry"), topics.inbox("b0b", "a11ce")
-    async with asyncio.timeout(60), listening(town.way("loopback", None), "b0b", topics.inboxes("b0b")) as bob:
+    async with asyncio.timeout(120), listening(town.way("loopback", None), "b0b", topics.inboxes("b0b")) as bob:
         with contextlib.suppress(aiomqtt.MqttError):
             async with plain(town.way("websocket", None), "ma110ry") as mallory:
                 sending = asyncio.create_task(mallory.publish(gift, bytes(MAX_PAYLOAD + 1), qos=1))
@@ -175,7 +175,7 @@ def test_tls_is_1_2_or_newer(town: Town, way: str, version: ssl.TLSVersion, good
         context.minimum_version = context.maximum_version = version
     with (
         contextlib.nullcontext() if good else pytest.raises((ssl.SSLError, ConnectionError)),
-        socket.create_connection(("localhost", url.port), timeout=10) as plain,
+        socket.create_connection(("localhost", url.port), timeout=120) as plain,
         context.wrap_socket(plain, server_hostname="localhost"),
     ):
         pass

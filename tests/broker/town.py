@@ -154,6 +154,7 @@ def plain(url: BrokerUrl, client: str, will: aiomqtt.Will | None = None, *, stay
         username=url.user,
         password=url.password,
         identifier=client,
+        timeout=120,
         protocol=aiomqtt.ProtocolVersion.V5,
         will=will,
         clean_start=not stays,

@@ -15,7 +15,7 @@ from protocol import topics
 from protocol.errors import PeerError
 from protocol.refusals import Refusal
 
-PATIENCE_S = 20
+PATIENCE_S = 120
 
 
 class World(ABC):

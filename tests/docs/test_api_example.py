@@ -1,6 +1,7 @@
 """The worked example of the API, a stranger's shop, run beside a real shop and bank: it is told of a payment."""
 
 import base64
+import functools
 import json
 import os
 import re
@@ -23,7 +24,9 @@ from broker.address import BrokerUrl
 from tests.conftest import free_port
 
 EXAMPLE: Final = Path(__file__).parents[2] / "docs" / "guide" / "api" / "shop.py"
-LONGEST_S: Final = 20
+LONGEST_S: Final = 120
+get: Final = functools.partial(httpx.get, timeout=LONGEST_S)
+post: Final = functools.partial(httpx.post, timeout=LONGEST_S)
 
 
 class Parties(NamedTuple):
@@ -76,7 +79,7 @@ def example(own: str, **environment: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(LONGEST_S)
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -89,38 +92,38 @@ def until(holds: Callable[[], bool]) -> None:
 
 def is_there(site: str) -> bool:
     try:
-        return httpx.get(site).status_code == 200
+        return get(site).status_code == 200
     except httpx.TransportError:
         return False
 
 
 def test_a_strangers_shop_is_paid_and_told_of_it(parties: Parties) -> None:
-    assert "Buy for 12.34 USD" in httpx.get(parties.example).text
-    bought = httpx.post(f"{parties.example}/buy")
+    assert "Buy for 12.34 USD" in get(parties.example).text
+    bought = post(f"{parties.example}/buy")
     page = bought.headers["location"]
     assert (bought.status_code, page.rpartition("/")[0]) == (
         303,
         parties.shop.replace("127.0.0.1", "shop.localhost") + "/orders",
     )
 
-    order = httpx.get(
+    order = get(
         f"{parties.shop}/api/orders/{page.rpartition('/')[2]}", headers={"Authorization": f"Bearer {parties.key}"}
     ).json()
     cart = f"{parties.example}/carts/{order['reference']}"
-    assert "not paid yet" in httpx.get(cart).text
+    assert "not paid yet" in get(cart).text
 
     forged = json.dumps({"type": "order.paid", "data": {"reference": order["reference"]}})
     now = str(int(time.time()))
     for signature in ("", "v1,", "v1," + base64.b64encode(bytes(32)).decode()):
         headers = {"webhook-id": "msg_1", "webhook-timestamp": now, "webhook-signature": signature}
-        assert httpx.post(f"{parties.example}/webhook", content=forged, headers=headers).status_code == 403
-    assert "not paid yet" in httpx.get(cart).text
+        assert post(f"{parties.example}/webhook", content=forged, headers=headers).status_code == 403
+    assert "not paid yet" in get(cart).text
 
     paid = command("client", "pay", order["link"], "--yes")
     assert "12.34 USD" in paid.stdout
-    until(lambda: "is paid" in httpx.get(cart).text)
+    until(lambda: "is paid" in get(cart).text)
     headers = {"Host": page.split("/")[2]}
-    assert httpx.get(f"{parties.shop}/orders/{order['id']}", headers=headers).status_code == 200
+    assert get(f"{parties.shop}/orders/{order['id']}", headers=headers).status_code == 200
 
 
 def test_the_example_is_short_and_needs_nothing() -> None:

@@ -1,3 +1,4 @@
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,6 +9,9 @@ from tests.conftest import free_port
 
 from .process import KILLED, Processes, processes
 from .world import Templates, prepare
+
+# Who runs the tests in the background may have it ignored, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -37,6 +37,9 @@ def _warm_up() -> None:
         signer.load_der_private_key,  # type: ignore[attr-defined]
         unsafe_skip_rsa_key_validation=True,
     )
+    # Whatever is open is carried on for seconds by the next command; here it ends, however busy the machine is.
+    opening = importlib.import_module("agents.client.cli.app")
+    opening.resume = functools.partial(opening.resume, patience_ms=60_000)  # type: ignore[attr-defined]
 
 
 class _Children:

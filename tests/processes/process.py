@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from . import forked
 
 PASSPHRASE: Final = "a passphrase of tests"
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 120.0
 """How long anything that is waited for may take."""
 
 ECASH: Final = Path(sys.executable).with_name("ecash")
@@ -113,7 +113,7 @@ class Process:
         """Leave nothing behind, whatever has become of the test."""
         try:
             self.send(signal.SIGCONT)
-            await self.stop(within_s=5)  # so that a broker's parent can end the broker
+            await self.stop(within_s=20)  # so that a broker's parent can end the broker
         except TimeoutError:
             await self.stop(signal.SIGKILL)
 

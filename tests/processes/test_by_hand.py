@@ -20,9 +20,6 @@ from tests.conftest import free_port
 from .process import PASSPHRASE, Finished, Process, Processes, agent, ecash, processes
 from .world import Templates, check_bought, check_withdrawn, running_broker, world_for
 
-STOP_S: Final = 5.0
-"""How long an agent may take to stop."""
-
 CODE: Final = "a payer code that nobody reads"
 ALICE: Final = "Alice Liddell"
 GOODS: Final = b"https://shop.example/download/bluesky.flac"
@@ -77,7 +74,7 @@ async def test_a_song_is_bought_by_hand_and_the_books_are_right_to_the_cent(tmp_
         texts = (words, CODE, ALICE, PASSPHRASE, *invitations, *here.passwords)
         check_traffic(watcher.said, [*secrets_in(tmp_path, words), GOODS, *map(str.encode, texts)])
         for process in reversed(here.running):
-            assert await process.stop(signal.SIGTERM, STOP_S) == 0, process.log
+            assert await process.stop() == 0, process.log
         assert left_running(tmp_path) == []
 
 
@@ -93,7 +90,7 @@ async def test_a_broker_that_is_stopped_leaves_nothing_running(
         broker = await here.run("broker", "--engine", engine, "--port", here.port)
         await broker.says("Ctrl-C ends it")
         assert len(left_running(tmp_path)) > 1
-        assert await broker.stop(number, STOP_S) == 0
+        assert await broker.stop(number) == 0
         assert left_running(tmp_path) == []
 
 
@@ -198,7 +195,7 @@ async def test_bank_and_shop_stop_when_asked(number: signal.Signals, templates: 
     async with world_for("pay", templates, tmp_path) as world:
         await world.open("bank", "shop")
         for process in world.agents.values():
-            assert await process.stop(number, STOP_S) == 0
+            assert await process.stop(number) == 0
             assert "stopped" in process.logged[-1]
 
 
@@ -214,7 +211,7 @@ async def test_they_stop_when_the_broker_is_gone_too(
             broker.kill()
             broker.wait()
             for process in world.agents.values():
-                assert await process.stop(number, STOP_S) == 0
+                assert await process.stop(number) == 0
 
 
 async def test_one_home_takes_one_process(templates: Templates, tmp_path: Path) -> None:
@@ -239,7 +236,7 @@ async def test_a_wallet_in_use_says_so_and_ctrl_c_loses_nothing(templates: Templ
         second = await world.processes.run(agent("client", *withdraw))
         assert second.code == 1
         assert second.stderr == f"error: {world.wallet} is in use by another process: one at a time"
-        assert await waiting.stop(signal.SIGINT, STOP_S) == 128 + signal.SIGINT
+        assert await waiting.stop(signal.SIGINT) == 128 + signal.SIGINT
         assert "Traceback" not in waiting.log
         world.agents["bank"].send(signal.SIGCONT)
         assert (await world.look()).code == 0

@@ -281,7 +281,7 @@ async def test_kill_9_of_anybody_at_any_time_loses_nothing(seed: int, templates:
             else:
                 await world.agents[victim].stop(signal.SIGKILL)
                 await world.launch(victim)
-            await wallet.ended(within_s=90)
+            await wallet.ended()
         assert (await world.look()).code == 0
         await world.close()
         end = await world.reckon(funded)

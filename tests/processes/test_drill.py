@@ -55,7 +55,7 @@ async def played(tmp_path_factory: Any) -> Played:
     report, homes = folder / "report.json", folder / "homes"
     async with processes() as started:
         drill = await started.start(ecash("demo", "--drill", "--report", report, "--keep", homes))
-        assert await drill.ended(within_s=120) == 0, drill.log
+        assert await drill.ended(within_s=300) == 0, drill.log
     found = WORDS.search(re.sub(r"\s+", " ", " ".join(drill.said)))
     assert found, drill.said
     return Played(json.loads(report.read_text()), rows_in(homes / "bank/books.db"), root_of(entropy_of(found[1])))

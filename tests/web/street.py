@@ -164,7 +164,7 @@ async def person(playwright: Playwright, folder: Path) -> AsyncIterator[BrowserC
     context = await playwright.chromium.launch_persistent_context(
         folder, executable_path=CHROMIUM, headless=True, args=ARGUMENTS, accept_downloads=True
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     try:
         yield context
     finally:

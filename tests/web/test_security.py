@@ -120,7 +120,7 @@ def token_in(html: str) -> str:
     return found[1]
 
 
-async def spoken(port: int, data: bytes, patience_s: float = 5) -> bytes:
+async def spoken(port: int, data: bytes, patience_s: float = 60) -> bytes:
     """Send bytes to a site and return how its answer begins."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

@@ -17,7 +17,7 @@ from tests.processes.process import agent, processes
 from .street import ARGUMENTS, CHROMIUM, WITHDRAWN, Street, enter
 
 PASSPHRASE: Final = "nine blue horses"
-_PATIENCE_S: Final = 15
+_PATIENCE_S: Final = 60
 
 
 class Stop(NamedTuple):
@@ -63,7 +63,7 @@ async def town(folder: Path, playwright: Playwright) -> AsyncIterator[Town]:
 
 def _listen(context: BrowserContext, complaints: list[str]) -> None:
     """Write down errors and violations of the policy, but not that a page itself was answered with 404, say."""
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
 
     def told(kind: str, text: str) -> None:
         if kind in ("error", "warning") and not text.startswith("Failed to load resource"):

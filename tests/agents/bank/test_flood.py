@@ -1,6 +1,7 @@
 """The bank under a flood: the others are served, the flooder is told to wait, and nothing of it is kept."""
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 import pytest
@@ -102,6 +103,17 @@ async def test_nothing_is_stored_for_who_was_turned_away_and_the_same_bytes_succ
     clock.advance(10_000)
     assert await alice.send(asking) == first
     assert await alice.town.faults() == []
+
+
+async def test_junk_from_many_fills_no_log(alice: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "ecash.bank")
+    bank = alice.town.bank
+    for number in range(100):
+        assert await bank.handle(Incoming(f"ecash/v1/{BANK}/0/{'none' * 9_000}\n/c{number}", b"")) is None
+    assert bank.dropped == {Refusal.MALFORMED: 100}
+    assert 0 < len(caplog.records) < 10
+    assert all(len(line) < 300 for line in caplog.text.splitlines())
+    assert len(caplog.text.splitlines()) == len(caplog.records)
 
 
 async def test_junk_costs_its_sender_more_than_what_opens(alice: Caller) -> None:

@@ -76,7 +76,7 @@ class Office:
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Let everybody work until something has happened."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not happened():
                 await asyncio.to_thread(int)
 

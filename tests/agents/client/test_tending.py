@@ -201,7 +201,7 @@ class House:
     async def until(self, passes: int) -> None:
         """Let time pass, a minute whenever there is nothing to do, until so many passes were made."""
         while True:
-            await asyncio.wait_for(self.resting.wait(), 10)
+            await asyncio.wait_for(self.resting.wait(), 120)
             if len(self.passes) >= passes:
                 return
             self.resting.clear()

@@ -62,7 +62,7 @@ class Rig:
 
     async def attempted(self, attempts: int, number: int = 1) -> Notice:
         """Wait until a notice was attempted so often, and return it."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while True:
                 [notice] = [one for one in await self.outbox.notices() if one.number == number]
                 if notice.attempts >= attempts:
@@ -120,7 +120,7 @@ async def test_what_fails_is_sent_again_with_longer_and_longer_pauses_and_then_g
         seconds = [int(request.headers["webhook-timestamp"]) for request in rig.heard]
         assert seconds == sorted(set(seconds)), "each attempt is signed at its own time"
         await rig.outbox.again(last.number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not (notice := (await rig.outbox.notices())[0]).delivered_at:
                 pass
     assert (notice.state, notice.attempts, notice.error) == ("delivered", 1, "")
@@ -174,15 +174,15 @@ def _raise(error: Exception) -> Answer:
         (status(410), "answered 410"),
         (_raise(httpx.ConnectError("connection refused")), "ConnectError: connection refused"),
         (_raise(httpx.RemoteProtocolError("x" * 1000)), "RemoteProtocolError: " + "x" * 179),
-        (_raise(httpx.ReadTimeout("slow")), "no answer within 0.05 seconds"),
+        (_raise(httpx.ReadTimeout("slow")), "no answer within 1 seconds"),
         (_raise(httpx.InvalidURL("no host")), "InvalidURL: no host"),
-        (_silence, "no answer within 0.05 seconds"),
+        (_silence, "no answer within 1 seconds"),
     ],
 )
 async def test_only_a_success_in_time_is_one(
     rig: Rig, answer: Answer, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agents.merchant.webhook.PATIENCE_S", 0.05)
+    monkeypatch.setattr("agents.merchant.webhook.PATIENCE_S", 1.0)
     rig.answers = [answer]
     await rig.enter("a")
     async with rig.delivering():
@@ -209,7 +209,7 @@ async def test_a_full_disk_stops_no_courier(rig: Rig, monkeypatch: pytest.Monkey
     await rig.enter("a")
     monkeypatch.setattr(rig.outbox, "record", full)
     async with rig.delivering():
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not rig.clock._sleepers:  # the courier's alarm, in a minute
                 await rig.outbox.notices()
         monkeypatch.undo()

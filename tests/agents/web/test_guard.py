@@ -135,6 +135,6 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
         yield b"buy="
         await asyncio.Event().wait()
 
-    async with browser() as asking, asyncio.timeout(30):
+    async with browser() as asking, asyncio.timeout(120):
         asked = asking.build_request("POST", "/", content=never(), headers={"Origin": HERE})
         assert (await asking.send(asked)).status_code == 408

@@ -31,7 +31,7 @@ async def test_the_pages_are_served_beside_a_running_bank(stranger: Operator, ca
     here = Listen("127.0.0.1", free_port())
     try:
         async with running(serve_pages(stranger.home, here, stranger.town.clock, SeededEntropy("pages"))):
-            await asyncio.wait_for(opened.said.wait(), 10)
+            await asyncio.wait_for(opened.said.wait(), 120)
             async with httpx.AsyncClient(base_url=f"http://{here}", follow_redirects=True) as browser:
                 form = {"secret": stranger.key, "next": "/accounts"}
                 shown = await browser.post("/enter", data=form, headers={"Origin": f"http://{here}"})

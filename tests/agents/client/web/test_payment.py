@@ -240,9 +240,9 @@ class TestALinkThatCannotBePaid:
 
 class TestAPaymentThatTakesLong:
     async def test_goes_on_and_its_page_tells(self, town: Town, buyer: Browser, network: Network) -> None:
-        buyer.vault._patience_s = 0.5
         link = link_to(town, await offered(town))
         await buyer.get(at(link))
+        buyer.vault._patience_s = 0.5
         network.loses = answers
         sent = await buyer.post("/pay", link=str(link))
         sale = link.unverified.payment_id.hex()

@@ -134,9 +134,9 @@ class TestWithdrawing:
         assert "refused to pay out 0.20 USD" in (await alice.get("/")).text
 
     async def test_without_an_answer_it_goes_on_by_itself(self, alice: Browser, network: Network) -> None:
-        alice.vault._patience_s = 1.0
         network.loses = answers
         await alice.get("/withdraw?amount=0.05")
+        alice.vault._patience_s = 1.0
         sent = await alice.post("/withdraw", amount="0.05 USD", bank="north", once=once(alice))
         assert sent.headers["location"] == "/"
         assert "goes on by itself" in (await alice.get("/")).text
