@@ -10,14 +10,14 @@ import typer
 
 from broker import embedded, mosquitto
 from broker.address import CERTIFICATE_PORT, PLAIN_PORT, TLS_PORT, BrokerUrl
-from broker.certificates import Issued, agent_certificate, new_authority, server_certificate, write_private
+from broker.certificates import Issued, agent_certificate, new_authority, server_certificate
 from broker.checklist import Finding, check_files
 from broker.configuration import CA, CERTIFICATE, CONFIGURATION, KEY, Plan
 from broker.mosquitto import check_log_in
 from broker.probe import probe
 from broker.tls import CA_VARIABLE
 
-from .home import load_settings, save_settings
+from .home import load_settings, save_settings, write_secret
 from .terminal import JsonFlag, default_home, fail, home_option, out, print_json, run, table, told
 
 _HOME: Final = default_home("broker")
@@ -112,8 +112,8 @@ def init(  # noqa: PLR0913, PLR0917 - each option is one
         authority = _authority(home)
     if self_signed:
         issued = server_certificate(authority, self_signed, _now())
-        write_private(home / KEY, issued.key)
-        write_private(home / CERTIFICATE, issued.certificate)
+        write_secret(home / KEY, issued.key)
+        write_secret(home / CERTIFICATE, issued.certificate)
     save_settings(home, _SETTINGS, plan)
     mosquitto.reload(home)
     out.print(f"A mosquitto is set up in {home}.", soft_wrap=True)
@@ -161,7 +161,7 @@ def certificate(
         fail("this broker has no TLS: `ecash broker init --self-signed HOST` sets it up")
     issued = agent_certificate(_authority(home), name, _now())
     path = (to or home / f"{name}.pem").absolute()
-    write_private(path, issued.certificate + issued.key)
+    write_secret(path, issued.certificate + issued.key)
     ca = None if plan.certificate else home / CA
     out.print(str(BrokerUrl(host, plan.certificate_port, tls=True, ca=ca, cert=path)), soft_wrap=True)
 
@@ -225,8 +225,8 @@ def _authority(home: Path) -> Issued:
     certificate_file, key_file = home / CA, home / _CA_KEY
     if not (key_file.exists() and certificate_file.exists()):
         made = new_authority(f"e-cash broker {socket.gethostname()}"[:64], _now())
-        write_private(key_file, made.key)
-        write_private(certificate_file, made.certificate)
+        write_secret(key_file, made.key)
+        write_secret(certificate_file, made.certificate)
         certificate_file.chmod(0o644)
     return Issued(certificate_file.read_bytes(), key_file.read_bytes())
 

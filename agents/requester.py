@@ -133,7 +133,7 @@ class Requester:
                     pause = 0
                 await send(attempt)
                 with contextlib.suppress(TimeoutError):
-                    sealed, asked = await asyncio.wait_for(_hear(inbox, pause_of), wait_ms / 1000)
+                    sealed, asked = await asyncio.wait_for(_hear(inbox, sealed, pause_of), wait_ms / 1000)
                     if asked is None:
                         return sealed
                     pause = asked
@@ -168,10 +168,14 @@ async def keep(inbox: asyncio.Queue[_T], answer: _T) -> None:
         inbox.put_nowait(answer)
 
 
-async def _hear(inbox: asyncio.Queue[bytes], pause_of: Callable[[bytes], int | None]) -> tuple[bytes, int | None]:
-    """Return the first answer that can be read, and the pause that it asks for."""
+async def _hear(
+    inbox: asyncio.Queue[bytes], before: bytes | None, pause_of: Callable[[bytes], int | None]
+) -> tuple[bytes, int | None]:
+    """Return the first answer that can be read and is not the one before once more, and the pause that it asks for."""
     while True:
         sealed = await inbox.get()
+        if sealed == before:
+            continue
         try:
             return sealed, pause_of(sealed)
         except PeerError as error:

@@ -6,8 +6,6 @@ logs nobody in, and a bank's cannot pose as the broker.
 
 import datetime
 import ipaddress
-import os
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -55,15 +53,6 @@ def agent_certificate(authority: Issued, name: str, now: datetime.datetime) -> I
     """Issue the log-in of a bank or merchant, whose name is the certificate's common name."""
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
     return _below(authority, name, now, AGENT_DAYS, [(usage, False)])
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, whole before it has its name."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)  # whatever is there, its readers are not to have this
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    draft.rename(path)
 
 
 def _below(authority: Issued, name: str, now: datetime.datetime, days: int, extensions: _Extensions) -> Issued:

@@ -138,11 +138,19 @@ class MqttLink:
         """Give every message to the handler, at most `concurrency` at once, until cancelled."""
         slots = asyncio.Semaphore(concurrency)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_runner())
             while True:
                 await slots.acquire()
                 ticket = await self._next()
                 task = group.create_task(self._handle(handler, ticket))
                 task.add_done_callback(lambda _: slots.release())
+
+    async def _watch_runner(self) -> None:
+        """Raise what has ended the runner: a link without one serves nobody, and nobody else would notice."""
+        if self._runner is not None:
+            await asyncio.wait({self._runner})
+            if not self._runner.cancelled():
+                self._runner.result()
 
     async def _next(self) -> Ticket:
         while True:

@@ -41,7 +41,7 @@ def client_context(url: BrokerUrl) -> ssl.SSLContext:
     context.sslsocket_class = _Socket
     if url.cert:
         try:
-            context.load_cert_chain(url.cert)
+            context.load_cert_chain(url.cert, password="")  # or OpenSSL would ask for one at the terminal
         except OSError as error:
             raise NotTrusted(f"{url.cert} cannot be used to log in: {_reason(error)}") from error
     return context

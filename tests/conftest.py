@@ -1,6 +1,8 @@
 """Brokers for the tests, one of each kind for the whole run, on free ports."""
 
+import atexit
 import contextlib
+import logging
 import secrets
 import socket
 from collections.abc import Callable, Iterator
@@ -43,8 +45,9 @@ class Rig:
         self._running.close()
 
 
-_TAKEN: Final = list[socket.socket]()
+_TAKEN: Final = contextlib.ExitStack()
 """Names that hold the ports of this process."""
+atexit.register(_TAKEN.close)
 
 
 def free_port() -> int:
@@ -63,7 +66,7 @@ def free_port() -> int:
         except OSError:
             name.close()
             continue
-        _TAKEN.append(name)
+        _TAKEN.enter_context(name)
         return port
 
 
@@ -98,6 +101,16 @@ def rig(request: pytest.FixtureRequest) -> Rig:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, Rig)
     return found
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Commands set up logging for their process: here it must not outlast the test."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture

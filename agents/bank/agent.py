@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -42,6 +42,8 @@ _UNITS: Final[Mapping[str, int]] = {
 _SIGNING_BYTES: Final[Mapping[str, int]] = {"withdraw": 1_024, "exchange": 1_024, "refund": 1_024}
 _OTHER_BYTES: Final = 4_096
 """How many bytes of a request cost a unit: to sign a coin is dearer than to verify one."""
+_REMEMBERED: Final = 10_000
+"""How many requests are known again when they come once more."""
 _JUNK_UNITS: Final = 16
 """What is taken, on top, from who has sent what does not open: no honest agent does, and each is logged."""
 
@@ -79,6 +81,7 @@ class BankAgent:
         # however many client ids.
         self._door = Gate(bounds, clock, "requests by client id")
         self._counter = Gate(bounds, clock, "requests by sender")
+        self._heard: OrderedDict[bytes, None] = OrderedDict()
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, link: Link, lanes: Sequence[int] | None = None) -> None:
@@ -169,22 +172,51 @@ class BankAgent:
             _log.warning("dropped %d bytes on %.100r: %s", len(message.payload), message.topic, error)
 
     async def _admit(self, topic: topics.BankRequest, request: Request, told: Told, cost: int) -> bytes | None:
-        """Answer a request when its sender's turn has come; None for one that is turned away without an answer.
-
-        A sender that has used up its rate is turned away with each of its client ids before the next is opened.
-        """
+        """Answer a request when its sender's turn has come; None for one that is turned away without an answer."""
         if told.verdict is Verdict.REFUSED:
             return self._busy(request, told)
-        key = request.letter.sender
-        async with self._counter.turn(f"key {key.hex()}" if key else topic.client, cost) as second:
-            match second.verdict:
+        try:
+            return await self._said_before(topic.kind, request) or await self._take_turn(topic, request, cost)
+        except BooksUnavailable as error:
+            if isinstance(error, BooksLost) and not self._lost.done():
+                self._lost.set_exception(error)
+            _log.exception("the books are unavailable")
+            return self._busy(request, Told(Verdict.REFUSED, _AWAY_MS))
+
+    async def _said_before(self, kind: str, request: Request) -> bytes | None:
+        """Return the stored answer to a request, if it has one."""
+        if kind in topics.QUESTIONS:
+            return None
+        known = await self._desk.books.stored_answer(request.letter.request_id, request.hashed)
+        return None if known is None else self._desk.said_before(request, known)
+
+    async def _take_turn(self, topic: topics.BankRequest, request: Request, cost: int) -> bytes | None:
+        """Decide on a request when the turn of who signed it has come.
+
+        Who has used up its rate is turned away with each of its client ids before the next is opened.
+        """
+        async with self._counter.turn(self._party(topic, request), cost) as told:
+            match told.verdict:
                 case Verdict.ADMITTED:
-                    return await self._answer(topic.kind, request)
+                    return await self._decide(topic.kind, request)
                 case Verdict.REFUSED:
-                    return self._busy(request, second)
+                    return self._busy(request, told)
                 case Verdict.DROPPED:
                     self._door.admission.fine(topic.client, _JUNK_UNITS)
                     return None
+
+    def _party(self, topic: topics.BankRequest, request: Request) -> str:
+        """Return whose turn a request takes: that of who signed it, but each time only once.
+
+        What was sent before, anybody who heard it may have sent again: that must not use up the signer's rate.
+        """
+        again = request.hashed in self._heard
+        self._heard[request.hashed] = None
+        self._heard.move_to_end(request.hashed)
+        if len(self._heard) > _REMEMBERED:
+            self._heard.popitem(last=False)
+        key = request.letter.sender
+        return f"key {key.hex()}" if key and not again else topic.client
 
     def _busy(self, request: Request, told: Told) -> bytes:
         desk = self._desk
@@ -195,20 +227,6 @@ class BankAgent:
         if key is None:
             raise PeerError(Refusal.MALFORMED, "sealed for a key that is not ours")
         return Request(open_letter(key, envelope, kind), request_hash(envelope))
-
-    async def _answer(self, kind: str, request: Request) -> bytes:
-        desk = self._desk
-        try:
-            if kind not in topics.QUESTIONS:
-                known = await desk.books.stored_answer(request.letter.request_id, request.hashed)
-                if known is not None:
-                    return desk.said_before(request, known)
-            return await self._decide(kind, request)
-        except BooksUnavailable as error:
-            if isinstance(error, BooksLost) and not self._lost.done():
-                self._lost.set_exception(error)
-            _log.exception("the books are unavailable")
-            return self._busy(request, Told(Verdict.REFUSED, _AWAY_MS))
 
     async def _decide(self, kind: str, request: Request) -> bytes:
         try:

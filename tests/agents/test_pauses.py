@@ -25,14 +25,14 @@ DEPOSITS = "ecash/v1/north/+/deposit/+"
 def busy(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """Tells for which kinds the bank has no time; it asks for a pause then."""
     kinds: dict[str, bool] = {}
-    usual = BankAgent._answer
+    usual = BankAgent._decide
 
     async def answer(bank: BankAgent, kind: str, request: Request) -> bytes:
         if kinds.get(kind):
             return bank._busy(request, Told(Verdict.REFUSED, PAUSE))
         return await usual(bank, kind, request)
 
-    monkeypatch.setattr(BankAgent, "_answer", answer)
+    monkeypatch.setattr(BankAgent, "_decide", answer)
     return kinds
 
 
@@ -53,6 +53,14 @@ async def answered(network: Network, request: Outgoing) -> Outgoing:
         await network.wait_for(len(network.heard(replies)) + 1, replies)
 
 
+async def sent_again(network: Network, clock: VirtualClock, topic: str) -> Outgoing:
+    """Let time pass until a request is sent once more."""
+    while len(network.heard(topic)) < 2:
+        clock.advance(1_000)
+        await settle()
+    return network.heard(topic)[1]
+
+
 async def test_a_wallet_keeps_the_pause_and_then_sends_the_same_bytes(
     town: Town, network: Network, clock: VirtualClock, busy: dict[str, bool]
 ) -> None:
@@ -66,8 +74,7 @@ async def test_a_wallet_keeps_the_pause_and_then_sends_the_same_bytes(
         clock.advance(PAUSE - 1)
         await settle()
         assert len(network.heard(WITHDRAWALS)) == 1
-        clock.advance(PAUSE + 1)
-        again = (await network.wait_for(2, WITHDRAWALS))[1]
+        again = await sent_again(network, clock, WITHDRAWALS)
         assert again.payload == first.payload
         assert isinstance((await task).state, withdrawal.Issued)
         assert await town.faults() == []
@@ -87,7 +94,7 @@ async def test_who_asks_for_one_pause_after_the_other_is_asked_again_all_the_sam
             network.inject(reply.topic, reply.payload)
             await settle()
             clock.advance(PAUSE // 2)
-        await network.wait_for(2, WITHDRAWALS)
+        await sent_again(network, clock, WITHDRAWALS)
         assert isinstance((await task).state, withdrawal.Issued)
 
 
@@ -110,8 +117,7 @@ async def test_a_shop_keeps_the_pause_and_deposits_then(
         await settle()
         assert len(network.heard(DEPOSITS)) == 1
         busy.clear()
-        clock.advance(PAUSE + 1)
-        again = (await network.wait_for(2, DEPOSITS))[1]
+        again = await sent_again(network, clock, DEPOSITS)
         assert again.payload == first.payload
         assert isinstance((await task).state, payment.Paid)
         assert await town.faults() == []
@@ -135,6 +141,5 @@ async def test_a_payout_keeps_the_pause(
     clock.advance(PAUSE - 1)
     await settle()
     assert len(network.heard(payouts)) == 1
-    clock.advance(PAUSE + 1)
-    assert (await network.wait_for(2, payouts))[1].payload == first.payload
+    assert (await sent_again(network, clock, payouts)).payload == first.payload
     assert isinstance((await task).state, payout.Refused), "decided: the shop has no account to pay out to"
