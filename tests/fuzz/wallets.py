@@ -98,6 +98,9 @@ class Board:
     def expect(self, request_id: bytes, take: object) -> None:
         pass
 
+    def forget(self, request_id: bytes) -> None:
+        pass
+
 
 class Way(NamedTuple):
     """A way that bytes take into the wallet: what is good there, and where they are read."""
