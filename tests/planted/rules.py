@@ -349,4 +349,44 @@ RULES: Final = (
         "amount * self.rate_ppm // PARTS",
         "tests/protocol/test_commission.py::test_a_fraction_is_rounded_to_the_nearest_unit_and_the_bounds_hold",
     ),
+    # ---------------------------------------------------------------- what only a whole world shows
+    Rule(
+        "a power cut takes back what was told",
+        "agents/database.py",
+        'connection.execute("PRAGMA synchronous = FULL")',
+        'connection.execute("PRAGMA synchronous = NORMAL")',
+        9,
+    ),
+    Rule(
+        "a bank keeps none of its own answers",
+        "agents/bank/posting.py",
+        "    for said in (posting, posting.reply):\n",
+        "    for said in (posting.reply,):\n",
+        1,
+    ),
+    Rule(
+        "a withdrawal is asked for and not saved",
+        "agents/client/store.py",
+        "            db.execute(_DOUBTED)\n\n        await self.write(change)\n        return stored",
+        "            db.execute(_DOUBTED)\n\n"
+        '        if not stored.open or stored.kind != "withdraw":\n'
+        "            await self.write(change)\n        return stored",
+        4,
+    ),
+    Rule(
+        "whoever hears nothing takes the coins back, and the shop is paid with them",
+        "protocol/wallet/payment.py",
+        "        case ((Paying() | Waiting()), Overdue()):\n"
+        "            return _ask(Asking(state.payment, attempts=0), event.now, event.jitter)",
+        "        case ((Paying() | Waiting()), Overdue()):\n"
+        '            return Released(state.payment.digest, b""), (ReleaseCoins(state.payment.serials),)',
+        4,
+    ),
+    Rule(
+        "all answers come under one key, and the bank knows it again",
+        "protocol/derivation.py",
+        'return self._expand(32, "answer key", request_id)',
+        'return self._expand(32, "answer key", request_id[:0])',
+        4,
+    ),
 )

@@ -96,7 +96,8 @@ class FaultyNetwork(Network):
     def route(self, message: Outgoing) -> None:
         """Bring a message to all who subscribe to its topic."""
         for session in list(self._sessions.values()):
-            if any(matches(one, message.topic) for one in session.filters):
+            filters, topic = session.filters, message.topic
+            if topic in filters or any(matches(one, topic) for one in filters):
                 copies = 1
                 while copies < 4 and self._random.random() < self.weather.duplication:
                     copies += 1
@@ -190,8 +191,9 @@ class FaultyLink(SimulatedLink):
         while not self._broker.reachable(self.life):
             if waited >= _PATIENCE_S and not self.persistent:
                 raise LinkDown("no connection")
-            waited += 0.5
-            await asyncio.sleep(0.5)
+            pause = min(0.5 + waited / 4, 60.0)
+            waited += pause
+            await asyncio.sleep(pause)
         await asyncio.sleep(_LATENCY_S)
         self.attach()
         return self
@@ -215,7 +217,7 @@ class FaultyLink(SimulatedLink):
 
     async def _reconnect(self) -> None:
         for pause in itertools.count(1):
-            await asyncio.sleep(min(0.5 * pause, 20.0))
+            await asyncio.sleep(min(0.5 * pause, 60.0))
             if not self._entered:
                 return
             if self._broker.reachable(self.life):

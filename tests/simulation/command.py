@@ -1,5 +1,6 @@
 """`ecash simulate`: run worlds, one for each seed, and tell what became of them."""
 
+import gc
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -48,7 +49,7 @@ def _results(seeds: Iterable[int], processes: int) -> Iterator[Result]:
         yield from map(run_seed, seeds)
         return
     batches = _batches(iter(seeds))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=gc.freeze) as pool:
         running: set[Future[list[Result]]] = set()
         try:
             while True:

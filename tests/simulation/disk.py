@@ -73,9 +73,11 @@ def cut_power(lives: Sequence[Life], keep: Callable[[int], int]) -> list[str]:
     for life in lives:
         life.kill("at a power cut")
     for path, (main, log) in unsafe.items():
-        Path(path).write_bytes(main)
-        Path(f"{path}-wal").write_bytes(cut_back(log, keep))
-        Path(f"{path}-shm").unlink(missing_ok=True)
+        for suffix, data in {"": main, "-wal": cut_back(log, keep), "-shm": None}.items():
+            file = Path(f"{path}{suffix}")
+            file.unlink(missing_ok=True)  # whoever has the file open to look at it sees that this is another one
+            if data is not None:
+                file.write_bytes(data)
     return sorted(unsafe)
 
 

@@ -15,18 +15,19 @@ from .world import World
 
 _DAY_S: Final = 86_400.0
 _REPLAY_LATER_S: Final = (0.0, _DAY_S, 8 * _DAY_S, 40 * _DAY_S, 400 * _DAY_S)
-SUBJECTS: Final = {
-    "withdraw": "withdraw",
-    "buy": "pay",
-    "spend twice": "pay",
-    "refund": "refund",
-    "redeem": "redeem",
-    "give": "transfer",
-    "receive": "exchange",
-    "tend": "exchange",
-    "recover": "recover",
+_SALE: Final = (".pay.", ".deposit", ".sold.", ".order.")
+SUBJECTS: Final[dict[str, tuple[str, ...]]] = {
+    "withdraw": (".withdraw.",),
+    "buy": _SALE,
+    "spend twice": _SALE,
+    "refund": (".refund.",),
+    "redeem": (".redeem.",),
+    "give": (".transfer.", ".exchange."),
+    "receive": (".exchange.",),
+    "tend": (".exchange.",),
+    "recover": (".recover.", ".fetch."),
 }
-"""What the trace points of an operation have in their names."""
+"""What the trace points of an operation have in their names; all have a dot."""
 
 
 class Trouble:
@@ -36,7 +37,8 @@ class Trouble:
         self._world = world
         self._banks = banks
         self._random = Random(f"trouble {world.plan.seed}")
-        self._kind = self._actor = self._subject = ""
+        self._kind = self._actor = ""
+        self._subjects: tuple[str, ...] = ()
         self._undo: list[Callable[[], None]] = []
         self._kinds: dict[str, Callable[[], None]] = {
             "crash at a step": self._crash_at_a_step,
@@ -60,7 +62,7 @@ class Trouble:
 
     def perhaps(self, actor: str, what: str) -> None:
         """Begin no, one or several episodes, when somebody begins to do something."""
-        self._actor, self._subject = actor, SUBJECTS.get(what, "")
+        self._actor, self._subjects = actor, (*SUBJECTS.get(what, (".",)), ".books.")
         plan, rate = self._world.plan, self._world.plan.fault_rate
         while plan.episodes and not self._world.calm and self._random.random() < rate:
             kind = self._random.choice(plan.episodes)
@@ -100,7 +102,7 @@ class Trouble:
     def _crash_at_a_point(self) -> None:
         life = self._life()
         possible = [point for point in POINTS if _is_of(life.name, point, self._banks)]
-        fitting = [point for point in possible if self._subject in point or ".books." in point] or possible
+        fitting = [point for point in possible if any(one in point for one in self._subjects)] or possible
         if fitting:
             life.crash_at(self._random.choice(fitting), self._random.choice((1, 1, 1, 2)))
 

@@ -3,7 +3,7 @@
 import base64
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +17,7 @@ from broker.address import BrokerUrl
 
 from .clock import VirtualClock
 from .entropy import SeededEntropy
+from .quick import quickly
 
 START: Final = 1_700_000_000_000
 BROKER: Final = BrokerUrl.parse("mqtt://127.0.0.1:1883")
@@ -77,12 +78,14 @@ def found(name: str, tariff: str, epochs: str) -> Founded:
         **_TARIFFS[tariff],
         **_EPOCHS[epochs],
     )
-    with keys_from(list(CURRENCIES).index(name) * _VALUES):
+    with ExitStack() as stack:
+        quickly(stack)
+        stack.enter_context(keys_from(list(CURRENCIES).index(name) * _VALUES))
         keyset = bank_home.create(home, settings, VirtualClock(START), SeededEntropy(name))
-    keys = bank_home.keys_of(home)
-    announcement = bank_home.sign_keyset(keys.identity, keyset)
-    address = BankAddress(name, BROKER, bank_home.address_of(settings, keys.identity).fingerprint)
-    return Founded(home, settings, keys, announcement, address, SoftwareSigner(keys.denominations, threads=1))
+        keys = bank_home.keys_of(home)
+        announcement = bank_home.sign_keyset(keys.identity, keyset)
+        address = BankAddress(name, BROKER, bank_home.address_of(settings, keys.identity).fingerprint)
+        return Founded(home, settings, keys, announcement, address, SoftwareSigner(keys.denominations, threads=1))
 
 
 def first_free_key() -> int:

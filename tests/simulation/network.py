@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -245,6 +246,7 @@ class SimulatedLink:
         return None
 
 
+@lru_cache(4_096)
 def matches(topic_filter: str, topic: str) -> bool:
     """Tell whether a topic is one of a filter's (MQTT 5, 4.7; we use no `#`)."""
     wanted, levels = topic_filter.split("/"), topic.split("/")

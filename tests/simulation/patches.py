@@ -5,46 +5,33 @@ import gc
 import importlib
 import logging
 from collections.abc import Callable, Iterator
-from functools import cache
 from types import ModuleType
 from typing import Any, Final
 
 import agents.bank.desks.desk
-import agents.bank.home
 import agents.bank.service
-import agents.bank.signer
-import protocol.keyset
 from agents import database, trace
 from agents.client.machines import MACHINES
 from protocol.envelope import EnvelopePrivateKey
 
-from . import disk
+from . import disk, quick
 from .coverage import BANK, MERCHANT, WALLET, name_of
 from .process import LIFE
+from .quick import patch
 from .world import World
 
-LOOK_MS: Final = 2 * 3_600_000
+LOOK_MS: Final = 4 * 3_600_000
 """How often a simulated bank looks for a new keyset: each second of many days would be most of the work."""
-
-_remembered: Final[dict[Callable[..., Any], Callable[..., Any]]] = {}
-
-
-def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a pure function that works out nothing twice: worlds have their keys in common."""
-    return _remembered.setdefault(function, cache(function))
 
 
 @contextlib.contextmanager
 def simulated(world: World) -> Iterator[None]:
     """Let the production code live in a world."""
-    keyset: Any = protocol.keyset
     with contextlib.ExitStack() as stack:
         _quietly(stack)
-        _patch(stack, agents.bank.service, "LOOK_MS", LOOK_MS)
-        _patch(stack, agents.bank.service, "TOTALS_MS", LOOK_MS)
-        _patch(stack, keyset, "check_strength", _remembering(keyset.check_strength))
-        for module in (agents.bank.home, agents.bank.signer):
-            _patch(stack, module, "public_key_of", _remembering(module.public_key_of))
+        patch(stack, agents.bank.service, "LOOK_MS", LOOK_MS)
+        patch(stack, agents.bank.service, "TOTALS_MS", LOOK_MS)
+        quick.quickly(stack)
         database.CONNECTIONS.append(disk.SimulatedConnection)
         stack.callback(database.CONNECTIONS.pop)
         disk.committed.append(world.dirty.add)
@@ -66,18 +53,13 @@ def _quietly(stack: contextlib.ExitStack) -> None:
         stack.callback(gc.enable)
 
 
-def _patch(stack: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
-    usual = getattr(owner, name)
-    setattr(owner, name, value)
-    stack.callback(setattr, owner, name, usual)
-
-
 def _passing(world: World) -> Callable[[str], None]:
     def passed(point: str) -> None:
         life = LIFE.get()
         world.counts[f"point: {point}"] += 1
-        for kind in +world.active:
-            world.counts[f"pair: {kind} × {point}"] += 1
+        for kind, count in world.active.items():
+            if count:
+                world.counts[f"pair: {kind} × {point}"] += 1
         if life is not None:
             life.passes(point)
 
@@ -96,7 +78,7 @@ def _watch_machines(stack: contextlib.ExitStack, world: World) -> None:
     for party, names in (("bank", BANK), ("merchant", MERCHANT)):
         for name in names:
             module: ModuleType = importlib.import_module(f"protocol.{party}.{name}")
-            _patch(stack, module, "step", watched(f"{party} {name}", module.step))
+            patch(stack, module, "step", watched(f"{party} {name}", module.step))
     for kind, name in WALLET.items():
         usual = MACHINES[kind]
         machines: Any = MACHINES
@@ -119,5 +101,5 @@ def _watch_envelopes(stack: contextlib.ExitStack, world: World) -> None:
         world.knowledge.said(data, request_id, hashed, said.refusal)
         return data
 
-    _patch(stack, EnvelopePrivateKey, "open", opened)
-    _patch(stack, desk, "seal_answer", sealed)
+    patch(stack, EnvelopePrivateKey, "open", opened)
+    patch(stack, desk, "seal_answer", sealed)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from .coverage import EXPECTED_PAIRS, POINTS, is_expected, transitions
+from .coverage import EXPECTED_PAIRS, POINTS, is_expected, rare, transitions
 from .run import Result
 
 _SECTIONS: Final = ("fault", "operation", "operator")
@@ -48,6 +48,9 @@ class Report:
         yield f"deaths of processes: {self.counts['deaths']}"
         yield _covered(
             "transitions", self.counts, [f"transition: {name}" for name in transitions() if is_expected(name)]
+        )
+        yield _covered(
+            "rare transitions, which need not be,", self.counts, [f"transition: {name}" for name in sorted(rare())]
         )
         yield _covered("trace points", self.counts, [f"point: {name}" for name in POINTS])
         yield _covered("pairs of a fault and a step", self.counts, [f"pair: {name}" for name in EXPECTED_PAIRS])

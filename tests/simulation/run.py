@@ -59,6 +59,7 @@ def run_plan(plan: Plan, spoil: Callable[[World], None] = _spoil_nothing) -> Res
             except Stuck:
                 world.fail("nothing is left that could ever happen")
     finally:
+        world.readers.close()
         shutil.rmtree(folder, ignore_errors=True)
     return Result(plan.seed, tuple(world.failures), tuple(world.trace), dict(world.counts), loop.time() / 86_400)
 
@@ -167,6 +168,7 @@ class _Life:
                 purse.look()
             world.dirty.clear()
         for watch in self._watches:
-            watch.look_at_answers()
+            if watch.replies:
+                watch.look_at_answers()
         if world.failures and not world.over and self._main is not None:
             self._main.cancel()

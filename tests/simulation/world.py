@@ -22,6 +22,7 @@ from .founding import START
 from .loop import NOBODY, VirtualLoop
 from .plan import Plan
 from .process import LIFE, Killed, Life
+from .reading import Readers
 
 ORDINARY: Final = (LinkError, NobodyAnswers, PeerError, BooksError, HomeError, sqlite3.Error, OSError)
 """What a process may end of; its supervisor starts it again."""
@@ -73,6 +74,7 @@ class World:
         self.all_lives: list[Life] = []
         self.next_key = 0
         self.knowledge = Knowledge(self.fail)
+        self.readers = Readers()
         self._starters: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
         self._births: Counter[str] = Counter()
 

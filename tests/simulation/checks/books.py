@@ -3,7 +3,6 @@
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from contextlib import closing
 from typing import Any, Final
 
 from agents.bank.audit import audit
@@ -27,6 +26,7 @@ class BooksWatch:
     """Looks at a bank's file.
 
     Attributes:
+        replies: what the bank has answered since the last look.
         answers: the stored answer by request id, with the hash of the request.
         spent: the coins that came back.
     """
@@ -43,23 +43,23 @@ class BooksWatch:
         self._last_answer = 0
         self.spent: set[bytes] = set()
         self.answers: dict[bytes, tuple[bytes, bytes]] = {}
-        self._replies: list[Outgoing] = []
+        self.replies: list[Outgoing] = []
         self._kinds: dict[bytes, str] = {}
         self._is_reply = is_reply_of(house.name)
         world.listeners.append(self._heard)
 
     def _heard(self, message: Outgoing) -> None:
         if self._is_reply(message.topic):
-            self._replies.append(message)
+            self.replies.append(message)
         elif message.correlation and (asked := _REQUEST.fullmatch(message.topic)) and asked[1] == self._house.name:
             self._kinds[message.correlation] = asked[2]
 
     def look_at_answers(self) -> None:
         """Look at what was answered, when what was committed with it is known."""
-        for message in self._replies:
+        for message in self.replies:
             changes = self._kinds.get(message.correlation or b"") in _CHANGES
             self._world.knowledge.check_answer(message, self.answers, changes=changes)
-        self._replies.clear()
+        self.replies.clear()
 
     def look(self, *, thoroughly: bool = False) -> None:
         """Look at what is new, and from time to time at everything."""
@@ -67,10 +67,10 @@ class BooksWatch:
         if path not in self._world.dirty and not thoroughly:
             return
         self._looks += 1
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            self._look_at_news(db)
-            if thoroughly or self._looks % _THOROUGH_EVERY == 0:
-                self._look_at_all(db)
+        db = self._world.readers.read(self._house.path)
+        self._look_at_news(db)
+        if thoroughly or self._looks % _THOROUGH_EVERY == 0:
+            self._look_at_all(db)
 
     def _fail(self, what: str) -> None:
         self._world.fail(f"bank {self._house.name}: {what}")
@@ -127,3 +127,4 @@ class BooksWatch:
             for row in self._rows.get(table, set()) - rows:
                 self._fail(f"E12: a row of {table} is gone or changed: {str(row)[:100]}")
             self._rows[table] = rows
+        db.execute("ROLLBACK")

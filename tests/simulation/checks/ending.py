@@ -19,7 +19,7 @@ from ..houses import BankHouse, Shop
 from ..world import World
 
 _HOUR_S: Final = 3_600.0
-_ROUNDS: Final = (*[_HOUR_S] * 6, *[12 * _HOUR_S] * 4, *[48 * _HOUR_S] * 12)
+_ROUNDS: Final = (_HOUR_S, *[6 * _HOUR_S] * 8, *[48 * _HOUR_S] * 12)
 """So long everything has, after the last fault, to come to its end; tokens are good for up to a week."""
 
 
@@ -87,22 +87,22 @@ class Ending:
         for customer in self._customers:
             if not customer.final or customer.script:
                 yield f"{customer.name} has not looked after the wallet"
-            with closing(_look_into(customer)) as db:
-                for kind, exchange_id, state in db.execute("SELECT kind, id, state FROM exchange WHERE open"):
-                    yield f"{customer.name}: {kind} {exchange_id.hex()[:8]} is open, {msgspec.msgpack.decode(state)[0]}"
-                query = "SELECT denomination, state FROM coin WHERE state NOT IN ('free', 'spent')"
-                for denomination, state in db.execute(query):
-                    if denomination not in self._revoked():  # good only for redemption, up to what was withdrawn
-                        yield f"{customer.name}: a coin is {state}"
+            db = self._world.readers.read(customer.path)
+            for kind, exchange_id, state in db.execute("SELECT kind, id, state FROM exchange WHERE open"):
+                yield f"{customer.name}: {kind} {exchange_id.hex()[:8]} is open, {msgspec.msgpack.decode(state)[0]}"
+            query = "SELECT denomination, state FROM coin WHERE state NOT IN ('free', 'spent')"
+            for denomination, state in db.execute(query):
+                if denomination not in self._revoked():  # good only for redemption, up to what was withdrawn
+                    yield f"{customer.name}: a coin is {state}"
         for shop in self._shops:
-            with closing(_look_into(shop)) as db:
-                for table in ("sale", "deposit", "refund", "payout"):
-                    [(count,)] = db.execute(f"SELECT count(*) FROM {table} WHERE open").fetchall()
-                    if count:
-                        yield f"{shop.name}: {count} of {table} open"
-                [(count,)] = db.execute("SELECT count(*) FROM asked WHERE answer IS NULL").fetchall()
+            db = self._world.readers.read(shop.path)
+            for table in ("sale", "deposit", "refund", "payout"):
+                [(count,)] = db.execute(f"SELECT count(*) FROM {table} WHERE open").fetchall()
                 if count:
-                    yield f"{shop.name}: {count} requests are not answered"
+                    yield f"{shop.name}: {count} of {table} open"
+            [(count,)] = db.execute("SELECT count(*) FROM asked WHERE answer IS NULL").fetchall()
+            if count:
+                yield f"{shop.name}: {count} requests are not answered"
 
     def _revoked(self) -> set[bytes]:
         return {key for bank in self._banks for key in bank.keysets[-1].revoked}
@@ -118,17 +118,17 @@ class Ending:
     def _sold(self) -> set[bytes]:
         found: set[bytes] = set()
         for shop in self._shops:
-            with closing(_look_into(shop)) as db:
-                rows = db.execute("SELECT payment_id, state FROM sale").fetchall()
+            db = self._world.readers.read(shop.path)
+            rows = db.execute("SELECT payment_id, state FROM sale").fetchall()
             found |= {payment_id for payment_id, state in rows if isinstance(_SALE.decode(state), sale.Sold)}
         return found
 
     def _refunded(self) -> Counter[bytes]:
         found: Counter[bytes] = Counter()
         for shop in self._shops:
-            with closing(_look_into(shop)) as db:
-                for payment_id, amount, state in db.execute("SELECT payment_id, amount, state FROM refund"):
-                    found[payment_id] += amount if isinstance(_REFUND.decode(state), refund.Refunded) else 0
+            db = self._world.readers.read(shop.path)
+            for payment_id, amount, state in db.execute("SELECT payment_id, amount, state FROM refund"):
+                found[payment_id] += amount if isinstance(_REFUND.decode(state), refund.Refunded) else 0
         return found
 
     def _goods_iff_paid(
@@ -173,10 +173,6 @@ class Ending:
         groups = [[shop.name] for shop in self._shops]
         mixed = sorted({name for one in self._customers for name in one.mixed_with})
         return [*groups, *([mixed] if mixed else []), *([one.name] for one in self._customers if one.name not in mixed)]
-
-
-def _look_into(owner: Customer | Shop) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{owner.path}?mode=ro", uri=True)
 
 
 def _accepted(bank: BankHouse) -> set[bytes]:

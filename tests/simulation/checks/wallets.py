@@ -1,7 +1,5 @@
 """What must be true of a wallet's file after every commit: no free coin is spent, and nothing waits for ever."""
 
-import sqlite3
-from contextlib import closing
 from typing import Final
 
 from ..customer import Customer
@@ -24,13 +22,13 @@ class WalletWatch:
         customer = self._customer
         if str(customer.path) not in self._world.dirty or not customer.path.exists():
             return
-        with closing(sqlite3.connect(f"file:{customer.path}?mode=ro", uri=True)) as db:
-            free = {row[0] for row in db.execute("SELECT serial FROM coin WHERE state = 'free'")}
-            latest = self._world.now() + _LONGEST_MS
-            query = "SELECT kind FROM exchange WHERE open AND (wake_at < 0 OR wake_at > ?)"
-            endless = [kind for (kind,) in db.execute(query, [latest])]
+        db = self._world.readers.read(customer.path)
+        free = {serial for (serial,) in db.execute("SELECT serial FROM coin WHERE state = 'free'")}
+        latest = self._world.now() + _LONGEST_MS
+        query = "SELECT kind FROM exchange WHERE open AND (wake_at < 0 OR wake_at > ?)"
+        endless = [kind for (kind,) in db.execute(query, [latest])]
         for kind in endless:
             self._world.fail(f"{customer.name}: a {kind} is open and has no deadline")
         if not customer.copied:
-            for serial in sorted(free & set().union(*(one.spent for one in self._books))):
+            for serial in sorted(set().union(*(free & one.spent for one in self._books))):
                 self._world.fail(f"E7: {customer.name} holds coin {serial.hex()[:8]} as free, and it is spent")
