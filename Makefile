@@ -49,7 +49,7 @@ check: setup
 
 # The long runs: each prints what it did, and how much of it.
 simulate: setup
-	$(BIN)/ecash simulate --seeds 10000 --strict
+	$(BIN)/ecash simulate --seeds 10000 --processes 2 --strict
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --inputs 1000000
