@@ -220,6 +220,9 @@ RARE: Final[dict[str, tuple[str, ...]]] = {
         "merchant sale: Offered + Overdue -> Offered",
         "merchant sale: Declined + Overdue -> Declined",
     ),
+    "a payment must arrive between the end of an offer and its timer": (
+        "merchant sale: Offered + PaymentArrived -> Lapsed",
+    ),
     "a timer must ring, or the bank must repeat itself, after the end of a sale": (
         "merchant sale: Sold + Overdue -> Sold",
         "merchant sale: Lapsed + Overdue -> Lapsed",
