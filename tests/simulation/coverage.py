@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
+from .plan import LASTING
+
 BANK: Final = (
     "account",
     "deposit",
@@ -259,19 +261,6 @@ RARE: Final[dict[str, tuple[str, ...]]] = {
 }
 """Transitions that take two rare things in one moment, by what they take: even a long run may not make them."""
 
-LASTING: Final = (
-    "slow disk",
-    "failing disk",
-    "full disk",
-    "bad weather",
-    "delay for days",
-    "bit flips",
-    "partition",
-    "one direction",
-    "broker restart",
-    "broker forgets sessions",
-    "broker forgets all",
-)
 STEPS: Final = (
     "bank.books.before_commit",
     "bank.books.committed",

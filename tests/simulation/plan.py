@@ -3,10 +3,7 @@
 from random import Random
 from typing import Final, NamedTuple
 
-EPISODES: Final = (
-    "crash at a step",
-    "crash at a point",
-    "power cut",
+LASTING: Final = (
     "slow disk",
     "failing disk",
     "full disk",
@@ -18,6 +15,13 @@ EPISODES: Final = (
     "broker restart",
     "broker forgets sessions",
     "broker forgets all",
+)
+"""The kinds of fault that hold for a while, in which anything may be under way."""
+EPISODES: Final = (
+    "crash at a step",
+    "crash at a point",
+    "power cut",
+    *LASTING,
     "clock skew",
     "clock back",
     "replay",
